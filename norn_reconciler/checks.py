@@ -1,0 +1,96 @@
+"""What `norn doctor` looks at besides the services: norn_db, the master key, files' modes."""
+
+from __future__ import annotations
+
+import stat
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from norn_reconciler.credentials import key as master_key
+from norn_reconciler.model.errors import NornError
+from norn_reconciler.model.outcome import Health
+from norn_reconciler.model.plan import Problem, Severity
+from norn_reconciler.model.secret import Secret
+from norn_reconciler.settings import Settings
+from norn_reconciler.store.store import PostgresStore
+
+PUBLISHED = {"norn", "postgres", "admin", "password", "changeme", "redpanda"}
+
+
+async def norn_db(settings: Settings, key: Path) -> Health:
+    """Reachable, of this version, and in agreement with the master key at hand."""
+    began = time.monotonic()
+    url = settings.database_url.get_secret_value()
+    store = PostgresStore(
+        Secret(url), instance="doctor", request_timeout=settings.request_timeout_seconds
+    )
+    findings: list[Problem] = []
+    try:
+        await store.require_schema()
+        snapshot = await store.snapshot()
+    except NornError as fault:
+        return Health("norn_db", False, _since(began), str(fault))
+    finally:
+        await store.close()
+    if urlsplit(url).password in PUBLISHED:
+        findings.append(
+            _warning(
+                "PublishedPassword",
+                "the user of norn_db has a password that everybody knows",
+                "ALTER ROLE norn PASSWORD '…' (use psql's \\password), and set NORN_DATABASE_URL",
+            )
+        )
+    findings += _key(key, snapshot.key_fingerprint)
+    return Health(
+        "norn_db", True, _since(began), f"{len(snapshot.apps)} apps known", tuple(findings)
+    )
+
+
+def _key(path: Path, known: str | None) -> list[Problem]:
+    try:
+        found = master_key.load(path).fingerprint if path.exists() else None
+    except NornError as fault:
+        return [Problem(Severity.BLOCKING, "KeyUnusable", str(fault))]
+    if known is not None and found != known:
+        return [
+            Problem(
+                Severity.BLOCKING,
+                "KeyMismatch",
+                f"norn_db's credentials are of the master key {known}; {path} is "
+                f"{found or 'missing'}",
+                "bring the right key back, or set NORN_MASTER_KEY_FILE",
+            )
+        ]
+    return []
+
+
+def files(settings: Settings) -> Health:
+    """Modes of what holds a secret (the key's own are looked at when it is read), and the specs."""
+    began = time.monotonic()
+    findings: list[Problem] = []
+    for path in (Path("norn.toml"), *sorted(settings.credentials_path.glob("*.env"))):
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            findings.append(
+                Problem(
+                    Severity.BLOCKING,
+                    "WorldReadable",
+                    f"{path} can be read by others: {stat.filemode(path.stat().st_mode)}",
+                    f"chmod 600 {path}",
+                )
+            )
+    if not settings.specs_dir.is_dir():
+        findings.append(
+            _warning(
+                "NoSpecs", f"the folder {settings.specs_dir} is not there", "set NORN_SPECS_DIR"
+            )
+        )
+    return Health("files", not findings, _since(began), str(settings.specs_dir), tuple(findings))
+
+
+def _warning(reason: str, message: str, remedy: str) -> Problem:
+    return Problem(Severity.WARNING, reason, message, remedy)
+
+
+def _since(began: float) -> float:
+    return (time.monotonic() - began) * 1000

@@ -1,0 +1,59 @@
+"""The command's frame: groups, the shared options, how settings are read."""
+
+from __future__ import annotations
+
+import importlib
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from norn_reconciler import logs
+from norn_reconciler.settings import Settings
+
+app = typer.Typer(
+    name="norn",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its tracebacks show locals, and locals hold secrets
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _frame() -> None:
+    """Keeps shared PostgreSQL, Valkey and Redpanda as the files in specs/ describe."""
+    logs.configure(None)  # to standard error: what a command prints is for programs, too
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="table for people, json for programs")
+]
+AppArgument = Annotated[str, typer.Argument(help="the app's name, as in its file")]
+
+
+def settings() -> Settings:
+    """Read the settings; a bad one ends the command with its name and what is wrong."""
+    try:
+        return Settings()
+    except ValidationError as fault:
+        lines = [
+            f"  {'.'.join(str(p) for p in e['loc'])}: {e['msg']}"
+            for e in fault.errors(include_url=False, include_input=False)
+        ]
+        typer.echo(
+            "norn: settings (environment NORN_…, or norn.toml) are not usable:\n"
+            + "\n".join(lines),
+            err=True,
+        )
+        raise typer.Exit(2) from None
+
+
+for _group in ("act", "ask", "look", "specs", "check", "key"):
+    importlib.import_module(f"norn_reconciler.cli.{_group}")

@@ -1,0 +1,242 @@
+"""Reading commands: status, describe, events, env. They ask norn_db and write nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, TypeVar
+
+import typer
+
+from norn_reconciler import compose, logs, oneshot
+from norn_reconciler.cli import output
+from norn_reconciler.cli.app import AppArgument, Output, OutputOption, app, settings
+from norn_reconciler.engine.status import READY
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import NornError
+from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.records import AppRecord, AppState
+from norn_reconciler.model.status import Condition, Event
+from norn_reconciler.store.store import PostgresStore
+from norn_reconciler.store.views import PastDeployment, RecordedEvent
+
+T = TypeVar("T")
+
+
+def ask(question: Callable[[PostgresStore], Awaitable[T]]) -> T:
+    """Ask norn_db one thing."""
+
+    async def run() -> T:
+        async with compose.open_store(settings(), role="cli") as store:
+            return await question(store)
+
+    return asyncio.run(run())
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="[APP]", help="only this app")] = None,
+    output_as: OutputOption = Output.TABLE,
+) -> None:
+    """Show every app: what it is at, and what it waits for.
+
+    [dim]norn status · norn status mail-agent · norn status -o json[/dim]
+    """
+    records, held = ask(_standing)
+    if name is not None:
+        records = [r for r in records if r.app == name]
+        if not records:
+            raise NornError(f"no app {name} is known: is its file in the specs folder?")
+    if output_as is Output.JSON:
+        output.as_json({"apps": [_app_json(r) for r in records], "held": held})
+        return
+    lease = ask(lambda store: store.lease_holder())
+    output.table(
+        ("APP", "READY", "GENERATION", "SINCE", "MESSAGE"),
+        (_row(r) for r in records),
+        empty="No app is known yet. Put a file into the specs folder, and start `norn run`.",
+    )
+    if held:
+        typer.secho(f"\n{held}", fg="red")
+    if not lease.held:
+        typer.echo("\nNo daemon holds the lease: this is what was true when the last one stopped.")
+
+
+async def _standing(store: PostgresStore) -> tuple[Sequence[AppRecord], str | None]:
+    """Every app, and the removal guard's word while it holds."""
+    news = [
+        e.event
+        for e in await store.events(None, 500)
+        if e.event.event in {logs.REMOVAL_HELD, logs.REMOVAL_RELEASED}
+    ]
+    held = news[0].message if news and news[0].event == logs.REMOVAL_HELD else None
+    return await store.apps(), held
+
+
+def _row(record: AppRecord) -> tuple[object, ...]:
+    ready = record.conditions.get(READY)
+    generation = f"{record.observed_generation}/{record.generation}"
+    if record.paused:
+        return (record.app, "Paused", generation, None, f"norn resume {record.app}")
+    if ready is None:
+        return (record.app, "Unknown", generation, None, "not looked at yet")
+    state = "Removed" if record.state is AppState.REMOVED else ready.status
+    return (record.app, state, generation, ready.last_transition_time, ready.message)
+
+
+def _app_json(record: AppRecord) -> dict[str, object]:
+    ready = record.conditions.get(READY)
+    return {
+        "app": record.app,
+        "generation": record.generation,
+        "observed_generation": record.observed_generation,
+        "ready": ready is not None and ready.status == "True",
+        "state": record.state.value,
+        "paused": record.paused,
+        "file": record.spec.file,
+        "conditions": [_condition_json(c) for c in record.conditions.values()],
+    }
+
+
+def _condition_json(condition: Condition) -> dict[str, object]:
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "last_transition_time": condition.last_transition_time.isoformat(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What `norn describe` reads in one go."""
+
+    record: AppRecord | None
+    inventory: Mapping[str, Owned]
+    deployments: Sequence[PastDeployment]
+    events: Sequence[RecordedEvent]
+
+
+@app.command()
+def describe(name: AppArgument, output_as: OutputOption = Output.TABLE) -> None:
+    """Show one app whole: conditions, what it has on each service, last rollouts and events."""
+
+    async def read(store: PostgresStore) -> Described:
+        return Described(
+            await store.app(AppName(name)),
+            await store.inventory_of(AppName(name)),
+            await store.deployments(AppName(name), 5),
+            await store.events(AppName(name), 10),
+        )
+
+    found = ask(read)
+    record = found.record
+    if record is None:
+        raise NornError(f"no app {name} is known: is its file in the specs folder?")
+    rows = [
+        (service, held.kind, held.name, held.state.value, held.origin.value)
+        for service, owned in sorted(found.inventory.items())
+        for held in owned.values()
+    ]
+    if output_as is Output.JSON:
+        output.as_json(
+            {
+                **_app_json(record),
+                "spec": record.spec.canonical,
+                "objects": [
+                    dict(zip(("service", "kind", "name", "state", "origin"), r, strict=True))
+                    for r in rows
+                ],
+                "deployments": [
+                    {**asdict(d), "steps": [s.as_json() for s in d.steps]}
+                    for d in found.deployments
+                ],
+                "events": [_event_json(e) for e in found.events],
+            }
+        )
+        return
+    typer.echo(
+        f"{record.app}  generation {record.generation} (observed {record.observed_generation})"
+        f"  from {record.spec.file}  {record.state.value}{'  paused' if record.paused else ''}\n"
+    )
+    output.table(
+        ("CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"),
+        (
+            (c.type, c.status, c.reason, c.last_transition_time, c.message)
+            for c in record.conditions.values()
+        ),
+        empty="no condition yet",
+    )
+    typer.echo()
+    output.table(("SERVICE", "KIND", "NAME", "STATE", "ORIGIN"), rows, empty="has nothing yet")
+    typer.echo()
+    output.table(
+        ("ROLLOUT", "STATUS", "FINISHED", "ERROR"),
+        ((d.id[:8], d.status, d.finished_at, d.error) for d in found.deployments),
+        empty="no rollout yet",
+    )
+    typer.echo()
+    _event_table(found.events)
+
+
+def _event_table(events: Sequence[RecordedEvent]) -> None:
+    output.table(
+        ("AGO", "SEVERITY", "EVENT", "APP", "SERVICE", "MESSAGE"),
+        (
+            (
+                e.at,
+                e.event.severity,
+                e.event.event,
+                e.event.app,
+                e.event.service,
+                _event_words(e.event),
+            )
+            for e in events
+        ),
+        empty="no event yet",
+    )
+
+
+def _event_words(event: Event) -> str:
+    expected, found = event.fields.get("expected"), event.fields.get("found")
+    if expected or found:
+        return f"{event.message}  (expected {expected}, found {found})"
+    return event.message
+
+
+def _event_json(recorded: RecordedEvent) -> dict[str, object]:
+    return {"id": recorded.id, "at": recorded.at.isoformat(), **asdict(recorded.event)}
+
+
+@app.command()
+def events(
+    name: Annotated[str | None, typer.Argument(metavar="[APP]", help="only this app's")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="how many at most")] = 50,
+    output_as: OutputOption = Output.TABLE,
+) -> None:
+    """Show what happened, newest first: drift with what was expected and found, holds, losses."""
+    rows = ask(lambda store: store.events(AppName(name) if name else None, limit))
+    if output_as is Output.JSON:
+        output.as_json({"events": [_event_json(e) for e in rows]})
+        return
+    _event_table(rows)
+
+
+@app.command()
+def env(
+    name: AppArgument,
+    reveal: Annotated[bool, typer.Option("--reveal", help="show the secrets")] = False,
+    output_as: OutputOption = Output.TABLE,
+) -> None:
+    """Print the variables that an app is given; secrets as *** unless --reveal.
+
+    [dim]norn env mail-agent · norn env mail-agent --reveal -o json[/dim]
+    """
+    variables = asyncio.run(oneshot.variables(settings(), AppName(name), reveal=reveal))
+    if output_as is Output.JSON:
+        output.as_json(variables)
+        return
+    for key, value in variables.items():
+        typer.echo(f"{key}={value}")

@@ -1,0 +1,205 @@
+"""Builds the parts out of settings, for the daemon and for one-shot commands alike. What knows
+both a room's inside and another's is here, so that the rooms need not."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from norn_reconciler import logs
+from norn_reconciler.credentials import deliver
+from norn_reconciler.credentials import key as master_key
+from norn_reconciler.credentials.derive import Derivation
+from norn_reconciler.engine.book import Book, Passwords
+from norn_reconciler.engine.engine import Engine
+from norn_reconciler.engine.guard import Limits
+from norn_reconciler.engine.lane import CHUNK
+from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.errors import KeyMismatch, SchemaMismatch
+from norn_reconciler.model.ports import AnyProvider, Fence, SecretSource
+from norn_reconciler.model.records import Changes
+from norn_reconciler.model.secret import Credential, CredentialMark, Secret
+from norn_reconciler.providers import REGISTRY
+from norn_reconciler.providers.absent import AbsentProvider
+from norn_reconciler.settings import Settings
+from norn_reconciler.specs_folder import Specs
+from norn_reconciler.store import schema
+from norn_reconciler.store.store import PostgresStore
+
+KINDS: Mapping[str, str] = {key: r.condition for key, r in REGISTRY.items()}
+
+
+def instance(settings: Settings) -> str:
+    """This daemon's name: the same after a restart, another for another working folder."""
+    if settings.instance:
+        return settings.instance
+    folder = hashlib.sha256(str(settings.state_dir.resolve()).encode()).hexdigest()[:6]
+    return f"{socket.gethostname()}-{folder}"
+
+
+def store_of(settings: Settings, name: str) -> PostgresStore:
+    return PostgresStore(
+        Secret(settings.database_url.get_secret_value()),
+        instance=name,
+        request_timeout=settings.request_timeout_seconds,
+    )
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, role: str) -> AsyncIterator[PostgresStore]:
+    """norn_db for one command; closed at the end. role: what it is for ("cli"), in its name."""
+    store = store_of(settings, f"{instance(settings)}-{role}-{os.getpid()}")
+    try:
+        await store.require_schema()
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def open_providers(settings: Settings, name: str) -> AsyncIterator[Mapping[str, AnyProvider]]:
+    """Every registered service, those without settings as AbsentProvider; closed at the end."""
+    providers: dict[str, AnyProvider] = {}
+    async with AsyncExitStack() as stack:
+        for key, r in REGISTRY.items():
+            made = r.configured(settings, name) or AbsentProvider(
+                key, r.title, r.condition, r.setting
+            )
+            stack.push_async_callback(made.close)
+            providers[key] = made
+        yield providers
+
+
+def key_file(settings: Settings) -> Path:
+    """The setting, else systemd's credential, else a file in the state folder."""
+    if settings.master_key_file is not None:
+        return settings.master_key_file
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if folder and (Path(folder) / "master.key").exists():
+        return Path(folder) / "master.key"
+    return settings.state_dir / "master.key"
+
+
+def secrets_of(settings: Settings, known: str | None, *, create: bool) -> tuple[SecretSource, str]:
+    """The source of all passwords, and the master key's fingerprint.
+
+    known: the fingerprint in norn_db. Raises KeyMismatch when the key at hand is another, or is
+    missing while norn_db holds credentials: another working folder must never rotate a fleet.
+    create: make a key where there is none (and none is known)."""
+    path = key_file(settings)
+    try:
+        present = path.exists()
+    except OSError as unreadable:  # a folder on the way that we may not enter
+        raise KeyMismatch(f"the master key {path} can't be read: {unreadable.strerror}") from None
+    if not present:
+        if known is not None:
+            raise KeyMismatch(
+                f"norn_db holds credentials of the master key {known}, and {path} does not exist: "
+                "bring that key back (NORN_MASTER_KEY_FILE)"
+            )
+        if not create:
+            return NoSecrets(), ""
+        master_key.create(path)
+        logs.get().warning(logs.KEY_CREATED, file=str(path), message="back this file up")
+    try:
+        key = master_key.load(path)
+    except master_key.KeyFileError as unusable:
+        raise KeyMismatch(str(unusable)) from unusable
+    if known is not None and known != key.fingerprint:
+        raise KeyMismatch(
+            f"the master key {path} is {key.fingerprint}, norn_db's credentials are of {known}: "
+            "nothing is changed until the right key is back (NORN_MASTER_KEY_FILE)"
+        )
+    return Derivation(key), key.fingerprint
+
+
+class NoSecrets:
+    """Stands in where no key exists yet and none may be made: good enough to plan with."""
+
+    def credential(self, app: AppName, service: str, generation: int) -> Credential:
+        return Credential(Secret(""), CredentialMark("none", generation))
+
+
+class EnvFiles:
+    """Delivers each app's variables as `<app>.env`."""
+
+    def __init__(self, settings: Settings, providers: Mapping[str, AnyProvider]) -> None:
+        self._folder = settings.credentials_path
+        self._providers = providers
+
+    def deliver(self, app: App, passwords: Passwords) -> bool:
+        variables = variables_of(app, self._providers, passwords)
+        if not variables:
+            return self.withdraw(app.name)
+        return deliver.write(self._folder, app.name, variables)
+
+    def withdraw(self, app: AppName) -> bool:
+        return deliver.remove(self._folder, app)
+
+
+def variables_of(
+    app: App, providers: Mapping[str, AnyProvider], book: Passwords
+) -> Mapping[str, str]:
+    """All that the app is told, by variable; secrets in clear."""
+    variables: dict[str, str] = {}
+    for key in sorted(app.sections):
+        variables.update(providers[key].env(app, book.credential(app.name, key)))
+    return variables
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a writer works with, put together for one term of its lease."""
+
+    engine: Engine
+    book: Book
+    specs: Specs
+
+
+async def parts(
+    settings: Settings,
+    providers: Mapping[str, AnyProvider],
+    store: PostgresStore,
+    epoch: int,
+    fence: Fence,
+    chunk: int = CHUNK,
+) -> Parts:
+    """Read norn_db and put the engine together. Raises KeyMismatch, StoreUnavailable."""
+    snapshot = await store.snapshot()
+    secrets, fingerprint = secrets_of(settings, snapshot.key_fingerprint, create=True)
+    book = Book(store, secrets, EnvFiles(settings, providers), KINDS)
+    book.load(snapshot, epoch)
+    if snapshot.key_fingerprint is None:
+        await book.write(Changes(key_fingerprint=fingerprint))
+    limits = Limits(settings.removal_max_apps, settings.removal_max_percent)
+    engine = Engine(providers, book, fence, limits, settings.grace_seconds, chunk=chunk)
+    return Parts(engine, book, Specs(settings, snapshot.apps))
+
+
+async def upgraded(settings: Settings, store: PostgresStore) -> None:
+    """Bring norn_db's schema to this version, unless it is. Raises StoreUnavailable, and
+    SchemaMismatch when an older program is at work on the older schema."""
+    try:
+        await store.require_schema()
+    except SchemaMismatch as older:
+        holder = await _holder(store)
+        if holder is not None:
+            raise SchemaMismatch(f"{older} ({holder} is at work on it)") from older
+        url = Secret(settings.database_url.get_secret_value())
+        await asyncio.to_thread(schema.upgrade, url)
+        await store.require_schema()
+
+
+async def _holder(store: PostgresStore) -> str | None:
+    """Who holds the lease; None when nobody does, or when there is no such table yet."""
+    try:
+        lease = await store.lease_holder()
+    except SchemaMismatch:
+        return None
+    return lease.holder if lease.held else None

@@ -1,0 +1,251 @@
+"""`norn run`: lifetimes. A process waits for the lease, serves a term with it, waits again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Mapping
+
+from norn_reconciler import __version__, compose, logs, specs_folder
+from norn_reconciler.engine.operations import Operations
+from norn_reconciler.model.errors import (
+    KeyMismatch,
+    LeaseHeld,
+    LeaseLost,
+    NornError,
+    ServiceError,
+    StoreUnavailable,
+)
+from norn_reconciler.model.ports import AnyProvider
+from norn_reconciler.model.records import Lease
+from norn_reconciler.notify import Notifier
+from norn_reconciler.settings import Settings
+from norn_reconciler.spec import watch
+from norn_reconciler.store import lease as leases
+from norn_reconciler.store.fence import LeaseFence
+from norn_reconciler.store.store import PostgresStore
+from norn_reconciler.tasks import checkpoint
+
+RETRY = 2.0  # seconds between tries to reach norn_db before anything can be done
+HELD = 10.0  # seconds between looks at a master key that does not fit
+OPERATIONS = 3.0  # seconds: norn_db's notification is a hint, this is the promise
+FOLLOW = 0.1  # seconds between looks at a request that somebody waits for
+PRUNE = 3600.0  # seconds
+
+
+async def run(settings: Settings) -> int:
+    """Until SIGTERM or SIGINT. Returns the exit code."""
+    name = compose.instance(settings)
+    logs.get().info(
+        logs.DAEMON_STARTED, version=__version__, instance=name, specs_dir=str(settings.specs_dir)
+    )
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    notifier = Notifier()
+    async with compose.open_providers(settings, name) as providers:
+        store = compose.store_of(settings, name)
+        daemon = Daemon(settings, store, providers, notifier)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_watchdog(notifier), name="watchdog")
+                tasks.create_task(daemon.serve(), name="serve")
+                tasks.create_task(_until(stop), name="stop")
+        except* _Stopped:
+            logs.get().info(logs.DAEMON_STOPPED, reason="signal")
+        finally:
+            notifier.send("STOPPING=1")
+            await store.close()
+    return 0
+
+
+class _Stopped(Exception):
+    """Asked to end: cancels the whole group."""
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise _Stopped
+
+
+async def _watchdog(notifier: Notifier) -> None:
+    """Fed by the loop itself: a loop that hangs is restarted by systemd."""
+    while notifier.watchdog_seconds is not None:
+        notifier.send("WATCHDOG=1")
+        await asyncio.sleep(notifier.watchdog_seconds / 3)
+
+
+class Daemon:
+    """One process's life: standby, leader, standby, …"""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: PostgresStore,
+        providers: Mapping[str, AnyProvider],
+        notifier: Notifier,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._providers = providers
+        self._notifier = notifier
+        self._woken = asyncio.Event()  # somebody asked for an operation
+        self._looking = asyncio.Lock()  # an older look must not be put in force after a newer one
+
+    async def serve(self) -> None:
+        """For ever: get ready, wait for the lease, serve a term."""
+        await self._prepare()
+        while True:
+            try:
+                # A task of its own each time: a TaskGroup that a fault has ended leaves a pending
+                # cancellation on the task around it, and the next group there would trip over it.
+                await asyncio.create_task(self._term(), name="term")
+            except* LeaseLost as lost:
+                logs.get().error(logs.LEASE_LOST, error=str(lost.exceptions[0]))
+            except* KeyMismatch as held:
+                logs.get().error(logs.CREDENTIALS_HELD, error=str(held.exceptions[0]))
+                await asyncio.sleep(HELD)
+            except* NornError as away:
+                logs.get().warning(logs.STORE_LOST, error=str(away.exceptions[0]))
+                await asyncio.sleep(RETRY)
+
+    async def _prepare(self) -> None:
+        """norn_db has its tables, and the specs were read: then systemd is told READY."""
+        told = False
+        while True:
+            try:
+                await compose.upgraded(self._settings, self._store)
+                break
+            except StoreUnavailable as away:
+                if not told:
+                    logs.get().warning(logs.STORE_LOST, error=str(away))
+                told = True
+                self._notifier.send(f"STATUS={away}", "EXTEND_TIMEOUT_USEC=30000000")
+                await asyncio.sleep(RETRY)
+        if told:
+            logs.get().info(logs.STORE_RECOVERED)
+        specs_folder.first_look(self._settings)
+        self._notifier.send("READY=1", "STATUS=standing by")
+
+    async def _acquire(self) -> tuple[Lease, LeaseFence]:
+        try:
+            return await leases.acquire(self._store, self._settings.lease_seconds)
+        except LeaseHeld as held:
+            logs.get().info(logs.LEASE_WAITED, holder=held.holder)
+            self._notifier.send(f"STATUS=standing by for {held.holder}")
+        return await leases.acquire(self._store, self._settings.lease_seconds, wait=True)
+
+    async def _term(self) -> None:
+        """From the lease's gain to its loss."""
+        former = (await self._store.lease_holder()).holder
+        lease, fence = await self._acquire()
+        logs.get().info(logs.LEASE_ACQUIRED, epoch=lease.epoch)
+        self._notifier.send("STATUS=leader")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                # From the first moment: reading a large norn_db may take longer than the lease.
+                tasks.create_task(self._keep(lease, fence), name="lease")
+                await self._end_sessions(former)
+                work = await compose.parts(
+                    self._settings, self._providers, self._store, lease.epoch, fence
+                )
+                looked = asyncio.Event()
+                tasks.create_task(self._specs(work, looked), name="specs")
+                tasks.create_task(work.engine.serve(), name="lanes")
+                tasks.create_task(self._resync(work), name="resync")
+                tasks.create_task(self._operate(work, looked), name="operations")
+                tasks.create_task(self._listen(), name="listen")
+                tasks.create_task(self._prune(lease), name="prune")
+        finally:
+            with contextlib.suppress(StoreUnavailable):
+                await leases.release(self._store, lease, fence)
+
+    async def _end_sessions(self, former: str | None) -> None:
+        """At most the request in flight of the former leader can slip through."""
+        if former is None or former == self._store.instance:
+            return
+        for provider in self._providers.values():
+            with contextlib.suppress(ServiceError):  # a service that is down has none
+                await provider.end_sessions(former)
+
+    async def _keep(self, lease: Lease, fence: LeaseFence) -> None:
+        lost: list[LeaseLost] = []
+
+        def away(fault: StoreUnavailable) -> None:
+            logs.get().warning(logs.STORE_LOST, error=str(fault))
+            self._notifier.send("STATUS=norn_db is away: observing only")
+
+        def back() -> None:
+            logs.get().info(logs.STORE_RECOVERED)
+            self._notifier.send("STATUS=leader")
+
+        await leases.keep(self._store, lease, fence, lost.append, on_away=away, on_back=back)
+        raise lost[0]
+
+    async def _specs(self, work: compose.Parts, looked: asyncio.Event) -> None:
+        """Look whenever something may have changed, and again when a file was still settling."""
+        source = work.specs
+        hints = watch.changes(self._settings.specs_dir, self._settings.scan_seconds)
+        async with contextlib.aclosing(hints):
+            async for _ in hints:
+                checkpoint()
+                if await self._look(work):
+                    looked.set()
+                while (wait := source.next_look()) is not None:
+                    await asyncio.sleep(wait)
+                    await self._look(work)
+
+    async def _look(self, work: compose.Parts) -> bool:
+        """True when what was seen is in force now."""
+        async with self._looking:
+            book = work.book
+            fleet = await asyncio.to_thread(work.specs.look, dict(book.records), book.inventory())
+            try:
+                await work.engine.accept(fleet)
+            except StoreUnavailable as away:
+                # Nothing was put in force; the next scan comes in a few seconds.
+                logs.get().warning(logs.STORE_LOST, error=str(away))
+                return False
+        return True
+
+    async def _resync(self, work: compose.Parts) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resync_seconds)
+            work.engine.resync()
+
+    async def _operate(self, work: compose.Parts, looked: asyncio.Event) -> None:
+        """From the first look on: before it no app is known to be wanted. Woken by norn_db's
+        notification, by a report that somebody waits for, or by the clock."""
+        await looked.wait()
+        operations = Operations(work.engine, self._store)
+        while True:
+            checkpoint()
+            self._woken.clear()
+            try:
+                if await operations.work():
+                    await self._look(work)
+            except StoreUnavailable:
+                operations.following = False
+            pause = FOLLOW if operations.following else OPERATIONS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
+
+    async def _listen(self) -> None:
+        while True:
+            checkpoint()
+            try:
+                async with contextlib.aclosing(self._store.listen()) as heard:
+                    async for _ in heard:
+                        checkpoint()
+                        self._woken.set()
+            except StoreUnavailable:
+                await asyncio.sleep(OPERATIONS)
+
+    async def _prune(self, lease: Lease) -> None:
+        while True:
+            await asyncio.sleep(PRUNE)
+            with contextlib.suppress(StoreUnavailable):
+                await self._store.prune(lease.epoch)

@@ -1,0 +1,1 @@
+"""The reconciler itself: names no service, knows stores and providers through model's Protocols."""

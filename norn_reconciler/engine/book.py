@@ -1,0 +1,418 @@
+"""The aggregator: one place where outcomes become conditions, events, rollouts and rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from norn_reconciler import logs
+from norn_reconciler.engine import status
+from norn_reconciler.engine.case import NOT_LEADER, QUEUED
+from norn_reconciler.engine.ledger import AppReport
+from norn_reconciler.engine.mirror import Mirror
+from norn_reconciler.engine.rollout import Rollout
+from norn_reconciler.engine.roster import Entry, same_wish
+from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.errors import LeaseLost, NornError
+from norn_reconciler.model.inventory import HeldState, Owned
+from norn_reconciler.model.outcome import Blocked, Converged, Failed, Outcome, RequeueAfter
+from norn_reconciler.model.ports import SecretSource
+from norn_reconciler.model.records import (
+    AppRecord,
+    AppState,
+    Changes,
+    Deployment,
+    ForgeState,
+    ServiceRecord,
+    Store,
+)
+from norn_reconciler.model.secret import Credential
+from norn_reconciler.model.status import Condition, Event
+
+UNSAID = 1000  # events kept while norn_db is away
+
+
+class Passwords(Protocol):
+    def credential(self, app: AppName, service: str) -> Credential: ...
+
+
+class Delivery(Protocol):
+    """Hands an app its variables (an env file), or takes them away. Both raise OSError or NornError
+    when they can't."""
+
+    def deliver(self, app: App, passwords: Passwords) -> bool:
+        """Write if changed; True when it was."""
+        ...
+
+    def withdraw(self, app: AppName) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The last report on one app by one service: for which wish, from a round begun when."""
+
+    entry: Entry
+    outcome: Outcome
+    began: float
+
+
+@dataclass(slots=True)
+class _Talk:
+    """What must not be said twice. It moves, like the mirror, only after norn_db did."""
+
+    rollouts: dict[AppName, Rollout] = field(default_factory=dict)
+    spoken: dict[tuple[str, AppName], int] = field(default_factory=dict)  # generation
+    told: dict[tuple[str, AppName], str] = field(default_factory=dict)  # problems
+
+    def copy(self) -> _Talk:
+        rollouts = {a: replace(r, waiting=set(r.waiting)) for a, r in self.rollouts.items()}
+        return _Talk(rollouts, dict(self.spoken), dict(self.told))
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What one call of `report` is about to write, and to say once it is written."""
+
+    talk: _Talk
+    apps: dict[AppName, AppRecord] = field(default_factory=dict)
+    inventory: dict[tuple[str, AppName], Owned] = field(default_factory=dict)
+    services: dict[tuple[str, AppName], ServiceRecord] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    deployments: list[Deployment] = field(default_factory=list)
+    forge_states: list[ForgeState] = field(default_factory=list)
+    ended: list[tuple[Rollout, AppRecord, bool]] = field(default_factory=list)
+
+    def changes(self) -> Changes:
+        return Changes(
+            tuple(self.apps.values()),
+            self.inventory,
+            self.services,
+            tuple(self.events),
+            tuple(self.deployments),
+            tuple(self.forge_states),
+        )
+
+
+class Book(Mirror):
+    """Implements the lanes' Ledger. kinds: service key → condition type."""
+
+    def __init__(
+        self,
+        store: Store,
+        secrets: SecretSource,
+        delivery: Delivery,
+        kinds: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(store, secrets, frozenset(kinds))
+        self._delivery = delivery
+        self._kinds = kinds
+        self._clock = clock
+        self._talk = _Talk()
+        self._unsaid: list[Event] = []
+        self.actions = 0  # acknowledged by servers, so far
+        self.unwritten = False  # the last report did not reach norn_db
+        self.heard: dict[tuple[str, AppName], Heard] = {}
+
+    def begin(self, app: AppName) -> None:
+        """Its spec moved, or a person asked: a rollout starts, all its services unheard."""
+        entry = self.entries[app]
+        self._talk.rollouts[app] = self._new_rollout(entry, set(self.concerned(entry)))
+
+    def _new_rollout(self, entry: Entry, waiting: set[str]) -> Rollout:
+        return Rollout(entry.app.name, datetime.now(UTC), self._clock(), waiting)
+
+    def current(self, service: str, app: AppName) -> Heard | None:
+        """The last report, if it is about what is wanted now."""
+        heard, entry = self.heard.get((service, app)), self.entries.get(app)
+        return heard if heard and entry and same_wish(heard.entry, entry) else None
+
+    async def settle_idle(self, apps: Collection[AppName]) -> None:
+        """Apps with nothing on any service get their word at once: no lane will speak of them.
+        Call it with `turn` held."""
+        draft = _Draft(self._talk.copy())
+        now = datetime.now(UTC)
+        for app in apps:
+            entry = self.entries[app]
+            if self.concerned(entry):
+                continue
+            draft.talk.rollouts.pop(app, None)
+            kinds = set(self._kinds.values())
+            conditions = {k: c for k, c in entry.record.conditions.items() if k not in kinds}
+            self._sum_up(entry, conditions, set(), True, draft, now)
+            after = replace(
+                entry.record, conditions=conditions, observed_generation=entry.record.generation
+            )
+            if not _equal(after, entry.record):
+                draft.apps[app] = after
+            if entry.leaving:
+                self._remove(entry, after, draft)
+        await self.write(draft.changes())
+        self._talk = draft.talk
+
+    async def report(self, reports: Sequence[AppReport]) -> None:
+        """Take one round's reports. norn_db away: the story is kept, and nothing else moves."""
+        async with self.turn:
+            draft = _Draft(self._talk.copy())
+            for report in reports:
+                self.actions += len(report.done)
+                self._take(report, draft)
+            self._finish(draft, {r.app for r in reports})
+            news = tuple(draft.events)
+            draft.events[:0] = self._unsaid
+            try:
+                await self.write(draft.changes())
+            except LeaseLost as lost:
+                self.unwritten = True
+                logs.get().error(logs.LEASE_LOST, error=str(lost))
+            except NornError as away:
+                # The services were changed, or not: the next round sees which. Only the story
+                # can't be seen again.
+                self.unwritten = True
+                self._unsaid = draft.events[-UNSAID:]
+                logs.get().warning(logs.STORE_LOST, error=str(away))
+            else:
+                self.unwritten = False
+                self._unsaid = []
+                self._talk = draft.talk
+                for rollout, record, ok in draft.ended:
+                    self._tell(rollout, record, ok)
+            for event in news:
+                log_event(event)
+
+    def _take(self, report: AppReport, draft: _Draft) -> None:
+        app, key = report.app, (report.service, report.app)
+        entry = self.entries.get(app)
+        if entry is None:
+            return
+        if report.base == self.owned(*key):
+            # Otherwise somebody adopted or gave up something meanwhile: look again first.
+            if report.owned is not None:
+                draft.events += self._retained(report)
+                draft.inventory[key] = report.owned
+            if report.record is not None:
+                draft.services[key] = report.record
+        draft.events += report.events
+        self.heard[key] = Heard(report.entry, report.outcome, report.began)
+        if not same_wish(report.entry, entry):
+            return  # about what was wanted before; the lane looks again
+        draft.events += self._problems(report, draft.talk)
+        self._condition(entry, report, draft)
+        rollout = draft.talk.rollouts.get(app)
+        if rollout is None and report.acted:
+            rollout = self._new_rollout(entry, {report.service})
+            draft.talk.rollouts[app] = rollout
+        if rollout is None:
+            return
+        if isinstance(report.outcome, Failed):
+            rollout.error = str(report.outcome.error)
+        elif isinstance(report.outcome, Blocked):
+            rollout.error = report.outcome.problem.message
+        final = not isinstance(report.outcome, RequeueAfter)
+        rollout.heard(report.service, report.steps, [a.summary() for a in report.done], final)
+
+    def _retained(self, report: AppReport) -> list[Event]:
+        return [
+            Event(
+                logs.OBJECT_RETAINED,
+                "info",
+                report.app,
+                f"{held.kind} {held.name}: access is revoked, the data stays",
+                {"kind": held.kind, "name": held.name},
+                report.service,
+            )
+            for key, held in (report.owned or {}).items()
+            if held.state is HeldState.RETAINED
+            and (key not in report.base or report.base[key].state is not HeldState.RETAINED)
+        ]
+
+    def _problems(self, report: AppReport, talk: _Talk) -> list[Event]:
+        """A problem when it is first seen or changes."""
+        key = (report.service, report.app)
+        event, severity, text = _problem(report.outcome)
+        if text and talk.told.get(key) != text:
+            talk.told[key] = text
+            return [Event(event, severity, report.app, text, {}, report.service)]
+        if not text and isinstance(report.outcome, Converged):
+            talk.told.pop(key, None)
+        return []
+
+    def _condition(self, entry: Entry, report: AppReport, draft: _Draft) -> None:
+        now = datetime.now(UTC)
+        app = report.app
+        record = draft.apps.get(app, entry.record)
+        declared = {self._kinds[k] for k in entry.app.sections if k in self._kinds}
+        kind = self._kinds[report.service]
+        keep = declared | {status.READY, status.MIGRATION}
+        if not isinstance(report.outcome, Converged):
+            keep |= {kind}  # a removal under way is shown until it is done
+        news = {kind: status.condition(kind, report.outcome, now)}
+        conditions = dict(status.merged(record.conditions, news, keep))
+        if not _unheard(report.outcome):
+            draft.talk.spoken[report.service, app] = record.generation
+        # After a restart nobody has spoken yet, and nothing has moved either.
+        heard = record.observed_generation == record.generation or all(
+            draft.talk.spoken.get((k, app)) == record.generation for k in self.concerned(entry)
+        )
+        concerned = self.concerned(entry)
+        # A file that somebody took away is put back by each round, of one lane only.
+        checks = report.acted or not concerned or report.service == min(concerned)
+        self._sum_up(entry, conditions, declared, heard, draft, now, checks)
+        observed = record.generation if heard else record.observed_generation
+        after = replace(record, conditions=conditions, observed_generation=observed)
+        if _equal(after, entry.record):
+            draft.apps.pop(app, None)
+        else:
+            draft.apps[app] = after
+
+    def _sum_up(
+        self,
+        entry: Entry,
+        conditions: dict[str, Condition],
+        declared: set[str],
+        heard: bool,
+        draft: _Draft,
+        now: datetime,
+        checks: bool = True,
+    ) -> None:
+        """Put Ready (and what is always shown) into `conditions`; deliver when all are True.
+        checks: whether an app that was Ready has its file looked at."""
+        app = entry.app.name
+        if entry.leaving:
+            total = Condition(status.READY, status.FALSE, "Removed", "no file asks for it", now)
+        else:
+            total = status.ready(conditions, declared, now)
+            if total.status == status.TRUE and not heard:
+                text = "a new generation is on its way"
+                total = Condition(status.READY, status.FALSE, "Progressing", text, now)
+        was = conditions.get(status.READY)
+        if total.status == status.TRUE and (checks or was is None or was.status != status.TRUE):
+            try:
+                if self._delivery.deliver(entry.app, self):
+                    text = "env file written"
+                    draft.events.append(Event(logs.CREDENTIALS_DELIVERED, "info", app, text))
+            except (OSError, NornError) as fault:
+                total = Condition(
+                    status.READY, status.FALSE, "NotDelivered", f"env file: {fault}", now
+                )
+        conditions[status.READY] = total.with_transition(conditions.get(status.READY))
+        if entry.member.migrations:
+            text = "migrations are not run by norn yet"
+            pending = Condition(status.MIGRATION, status.TRUE, "NotRun", text, now)
+            before = conditions.get(status.MIGRATION)
+            conditions[status.MIGRATION] = pending.with_transition(before)
+        else:
+            conditions.pop(status.MIGRATION, None)
+
+    def _finish(self, draft: _Draft, apps: Collection[AppName]) -> None:
+        now = datetime.now(UTC)
+        for app in sorted(apps):
+            entry = self.entries.get(app)
+            if entry is None:
+                continue
+            record = draft.apps.get(app, entry.record)
+            rollout = draft.talk.rollouts.get(app)
+            if rollout is not None:
+                self._advance(rollout, entry, record, draft, now)
+            if entry.leaving and self._gone(entry):
+                self._remove(entry, record, draft)
+
+    def _advance(
+        self, rollout: Rollout, entry: Entry, record: AppRecord, draft: _Draft, now: datetime
+    ) -> None:
+        app = entry.app.name
+        total = record.conditions.get(status.READY)
+        ok = rollout.error is None and (
+            entry.leaving or (total is not None and total.status == status.TRUE)
+        )
+        if rollout.acted:
+            resources = self._resources(app, draft)
+            draft.deployments.append(rollout.deployment(now, ok))
+            draft.forge_states.append(rollout.forge_state(now, ok, entry.leaving, resources))
+        if rollout.over:
+            del draft.talk.rollouts[app]
+            if rollout.acted or not ok:
+                draft.ended.append((rollout, record, ok))
+
+    def _gone(self, entry: Entry) -> bool:
+        """Every service that has something of it says that access is revoked."""
+        found = [self.current(k, entry.app.name) for k in self.concerned(entry)]
+        return all(heard is not None and isinstance(heard.outcome, Converged) for heard in found)
+
+    def _remove(self, entry: Entry, record: AppRecord, draft: _Draft) -> None:
+        """It is known only by what it left."""
+        app = entry.app.name
+        if record.state is AppState.REMOVED:
+            return
+        try:
+            self._delivery.withdraw(app)
+        except (OSError, NornError) as fault:
+            text = f"env file of {app}, which is removed, can't be deleted: {fault}"
+            draft.events.append(Event(logs.PROBLEM_FOUND, "error", app, text))
+            return  # tried again with the next look
+        draft.apps[app] = replace(record, state=AppState.REMOVED)
+        text = "access is revoked on every service, the data stays"
+        draft.events.append(Event(logs.APP_REMOVED, "info", app, text))
+
+    def _tell(self, rollout: Rollout, record: AppRecord, ok: bool) -> None:
+        write = logs.get().info if ok else logs.get().warning
+        write(
+            logs.APP_READY if ok else logs.APP_DEGRADED,
+            app=rollout.app,
+            generation=record.generation,
+            changes=rollout.changes,
+            duration_ms=round((self._clock() - rollout.began) * 1000),
+            **({} if ok else {"error": rollout.error}),
+        )
+
+    def _resources(self, app: AppName, draft: _Draft) -> Mapping[str, object]:
+        """What the app has, per service: names and states, no secret."""
+        rows = {k: draft.inventory.get((k, app), self.owned(k, app)) for k in self._kinds}
+        return {
+            service: [
+                {"kind": h.kind, "name": h.name, "state": h.state.value} for h in owned.values()
+            ]
+            for service, owned in rows.items()
+            if owned
+        }
+
+
+def _problem(outcome: Outcome) -> tuple[str, str, str]:
+    """(event, severity, text); an empty text when all is well."""
+    match outcome:
+        case Blocked(problem=problem):
+            event = logs.DATA_MISSING if problem.reason == "DataMissing" else logs.PROBLEM_FOUND
+            remedy = f" ({problem.remedy})" if problem.remedy else ""
+            return event, "error", f"{problem.reason}: {problem.message}{remedy}"
+        case Converged(warnings=(_, *_) as warnings):
+            text = "; ".join(f"{p.reason}: {p.message}" for p in warnings)
+            return logs.PROBLEM_FOUND, "warning", text
+        case Failed(error=error):
+            return logs.PROBLEM_FOUND, "error", f"{error.reason}: {error}"
+    return logs.PROBLEM_FOUND, "error", ""
+
+
+def log_event(event: Event) -> None:
+    """Every recorded event is a log line, too."""
+    log = logs.get().bind(app=event.app)
+    if event.service:
+        log = log.bind(service=event.service)
+    write = {"error": log.error, "warning": log.warning}.get(event.severity, log.info)
+    write(event.event, message=event.message, **event.fields)
+
+
+def _equal(one: AppRecord, other: AppRecord) -> bool:
+    """Nothing that is worth a row."""
+    return (
+        status.same(one.conditions, other.conditions)
+        and one.observed_generation == other.observed_generation
+        and one.state == other.state
+    )
+
+
+def _unheard(outcome: Outcome) -> bool:
+    """Not a word on the generation yet: queued behind others, or not allowed to write."""
+    return isinstance(outcome, RequeueAfter) and outcome.reason in {QUEUED, NOT_LEADER}

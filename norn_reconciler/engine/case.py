@@ -1,0 +1,88 @@
+"""One app within one round, as it moves from wanted to outcome; what is told of it. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from norn_reconciler import logs
+from norn_reconciler.engine.guard import loss_digest
+from norn_reconciler.engine.roster import Entry
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import ServiceError
+from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.outcome import Applied, Proof, RequeueAfter
+from norn_reconciler.model.plan import Action, Effect, Plan, Problem, Wanted
+from norn_reconciler.model.status import Event
+
+QUEUED = "Queued"
+NOT_LEADER = "NotLeader"
+
+
+@dataclass(slots=True)
+class Case:
+    """entry: what the round started from. base: the inventory it started from, its own claims
+    included. digest: of the desired state; settled: it had converged for this very state before,
+    so that any difference is somebody's doing. plan: what may run now; deferred: how many removals
+    may not yet."""
+
+    entry: Entry
+    base: Owned
+    wanted: Wanted[Any]
+    digest: str = ""
+    settled: bool = False
+    observed: Any = None
+    plan: Plan[Any] = field(default_factory=Plan)
+    deferred: int = 0
+    differences: tuple[Action, ...] = ()
+    applied: Applied = field(default_factory=Applied)
+    proof: Proof | None = None
+    error: ServiceError | None = None
+    endpoint: bool = False  # the error is the endpoint's, not this app's
+    waits: RequeueAfter | None = None
+
+    @property
+    def acted(self) -> bool:
+        return bool(self.applied.done or self.applied.error)
+
+    def story(self, service: str) -> tuple[Event, ...]:
+        """What the servers acknowledged of it, told as drift or loss where it is that."""
+        told = [a for a in self.applied.done if a in self.differences]
+        named = any(a.expected or a.found for a in self.differences)
+        events: list[Event] = []
+        for action in told:
+            if action.lost:
+                events.append(_loss(self.wanted.app, service, action))
+            elif (
+                self.settled
+                and action.effect is not Effect.REMOVAL
+                # Some actions only follow from others (sessions ended after a user was narrowed).
+                and (action.expected or action.found or not named)
+            ):
+                events.append(_drift(self.wanted.app, service, action))
+        return tuple(events)
+
+
+def _loss(app: AppName, service: str, action: Action) -> Event:
+    text = f"{action.kind} {action.name} had vanished with its data; it is made again"
+    fields = {"kind": action.kind, "name": action.name}
+    return Event(logs.DATA_MISSING, "error", app, text, fields, service)
+
+
+def _drift(app: AppName, service: str, action: Action) -> Event:
+    fields = {
+        "kind": action.kind,
+        "name": action.name,
+        "expected": action.expected,
+        "found": action.found,
+    }
+    return Event(logs.DRIFT_DETECTED, "warning", app, action.summary(), fields, service)
+
+
+def with_digest(app: AppName, service: str, problem: Problem) -> Problem:
+    """A loss with what a person types to accept it."""
+    if problem.object is None:
+        return problem
+    mark = loss_digest(app, service, problem)
+    remedy = f"restore it, or type: norn confirm {mark}  (it is made anew, empty)"
+    return Problem(problem.severity, problem.reason, problem.message, remedy, problem.object)

@@ -1,0 +1,259 @@
+"""The engine: a roster, a lane per service, one book. It is driven by `accept` (a look at the
+specs) and by names put on the queues; `serve` runs the lanes for ever, `settle` until nothing is
+due."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from norn_reconciler import logs
+from norn_reconciler.engine import roster
+from norn_reconciler.engine.backoff import Backoff
+from norn_reconciler.engine.book import Book, log_event
+from norn_reconciler.engine.case import QUEUED
+from norn_reconciler.engine.guard import Hold, Limits, Removals, loss_digest
+from norn_reconciler.engine.lane import CHUNK, Lane
+from norn_reconciler.engine.ledger import AppReport
+from norn_reconciler.engine.workqueue import Urgency, WorkQueue
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import LeaseLost, StoreUnavailable
+from norn_reconciler.model.fleet import Fleet, Folder
+from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
+from norn_reconciler.model.ports import AnyProvider, Fence
+from norn_reconciler.model.records import AppState, Changes
+from norn_reconciler.model.status import Event
+from norn_reconciler.tasks import checkpoint
+
+LINGER = 0.05  # seconds that a batch waits for companions
+AWAY = 1.0  # seconds between looks while norn_db is away
+FAULTED = 30.0  # seconds until a round that hit a defect of ours is tried again
+
+
+class Engine:
+    """providers: by key. grace: seconds a removal waits. clock: monotonic seconds."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, AnyProvider],
+        book: Book,
+        fence: Fence,
+        limits: Limits,
+        grace: float,
+        clock: Callable[[], float] = time.monotonic,
+        chunk: int = CHUNK,
+    ) -> None:
+        self.book = book
+        self.hold: Hold | None = None
+        self._removals = Removals(limits)
+        self._folder = Folder.OK
+        self._grace = grace
+        self._clock = clock
+        self.lanes = {
+            key: Lane(p, book, fence, Backoff(random.random), clock, chunk)
+            for key, p in providers.items()
+        }
+        self.queues = {key: WorkQueue(clock) for key in providers}
+
+    async def accept(self, fleet: Fleet) -> None:
+        """Put a look at the specs in force. norn_db takes it first: StoreUnavailable or LeaseLost
+        leave everything as it was."""
+        book = self.book
+        async with book.turn:
+            now = self._clock()
+            removed = set(roster.retained(book.records))
+            going = {name: m for name, m in fleet.vanished.items() if name not in removed}
+            active = sum(1 for r in book.records.values() if r.state is AppState.ACTIVE)
+            self._removals.back(fleet.members)
+            hold = self._removals.judge(going, active, fleet.folder, now)
+            fleet = replace(fleet, vanished=going)
+            accepted = roster.accept(book.entries, book.records, fleet, hold, now, self._grace)
+            events = [*self._hold_events(hold), *_roster_events(accepted)]
+            await book.write(Changes(apps=accepted.rows, events=events))
+            self.hold, self._folder = hold, fleet.folder
+            book.entries = dict(accepted.entries)
+            for event in events:
+                log_event(event)
+            for app in sorted(accepted.dirty):
+                book.begin(app)
+            await book.settle_idle(accepted.dirty)
+        for lane in self.lanes.values():
+            lane.forgive(accepted.dirty)
+        self.enqueue(accepted.dirty)
+
+    def _hold_events(self, hold: Hold | None) -> list[Event]:
+        if hold is not None and (self.hold is None or self.hold.digest != hold.digest):
+            text = (
+                f"all removals are held: {hold.message}; bring the files back, "
+                f"or type: norn confirm {hold.digest}"
+            )
+            fields = {"digest": hold.digest, "apps": list(hold.apps)[:50]}
+            return [Event(logs.REMOVAL_HELD, "error", None, text, fields)]
+        if hold is None and self.hold is not None:
+            return [Event(logs.REMOVAL_RELEASED, "info", None, "removals are no longer held")]
+        return []
+
+    def enqueue(
+        self, apps: Iterable[AppName], urgency: Urgency = Urgency.FRESH, after: float = 0.0
+    ) -> None:
+        """Look at `apps` again, on every lane."""
+        names = tuple(apps)
+        for queue in self.queues.values():
+            queue.add(names, urgency, after)
+
+    def resync(self) -> None:
+        self.enqueue(tuple(self.book.entries), Urgency.RESYNC)
+
+    async def serve(self) -> None:
+        """Run the lanes until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for key in self.lanes:
+                tasks.create_task(self._serve(key), name=f"lane-{key}")
+
+    async def _serve(self, key: str) -> None:
+        while True:
+            checkpoint()
+            batch = await self.queues[key].take(LINGER)
+            await self._round(key, batch)
+
+    async def settle(self, apps: Collection[AppName]) -> None:
+        """Bring `apps` as far as they come without waiting on faults or graces: each lane works
+        until all that is left is blocked, failed, or waits for its date."""
+        await asyncio.gather(*(self._settle(key, apps) for key in self.lanes))
+
+    async def _settle(self, key: str, apps: Collection[AppName]) -> None:
+        batch: tuple[AppName, ...] = tuple(sorted(apps))
+        tries = 0
+        while batch:
+            reports = await self._round(key, batch)
+            tries += 1
+            again = [r for r in reports if _goes_on(r, tries)]
+            self.queues[key].drop(batch)
+            if not again:
+                return
+            waits = [r.outcome.seconds for r in again if isinstance(r.outcome, RequeueAfter)]
+            await asyncio.sleep(min(waits, default=0.0))
+            batch = tuple(r.app for r in again)
+
+    def removals_due_in(self) -> float | None:
+        """Seconds until the last removal that waits for its date may run; None when none waits."""
+        now = self._clock()
+        waits = [
+            entry.removals_from - now
+            for app, entry in self.book.entries.items()
+            for key in self.lanes
+            if (heard := self.book.current(key, app)) is not None
+            and isinstance(heard.outcome, RequeueAfter)
+            and heard.outcome.reason == "RemovalPending"
+        ]
+        return max(0.0, *waits) if waits else None
+
+    async def _round(self, key: str, batch: Sequence[AppName]) -> tuple[AppReport, ...]:
+        began = self._clock()
+        queue = self.queues[key]
+        try:
+            reports = await self.lanes[key].round(batch)
+        except (LeaseLost, StoreUnavailable) as away:
+            # Nothing was applied without its claim; look again when norn_db is back.
+            logs.get().warning(logs.STORE_LOST, service=key, error=str(away))
+            queue.add(batch, Urgency.RETRY, AWAY)
+            return ()
+        except Exception:
+            # A defect of ours must end neither this lane nor the others.
+            logs.get().exception(logs.LANE_FAULTED, service=key, apps=list(batch)[:20])
+            queue.add(batch, Urgency.RETRY, FAULTED)
+            return ()
+        for report in reports:
+            match report.outcome:
+                case RequeueAfter(seconds=seconds):
+                    queue.add([report.app], Urgency.RETRY, seconds)
+                case Failed(retry_in=seconds):
+                    queue.add([report.app], Urgency.RETRY, seconds)
+                case Blocked() | Converged():
+                    if self.book.current(key, report.app) is None:
+                        queue.add([report.app])  # something else is wanted by now
+        self._log_round(key, reports, began)
+        return reports
+
+    def _log_round(self, key: str, reports: Sequence[AppReport], began: float) -> None:
+        acted = [r for r in reports if r.acted]
+        if not acted:
+            return
+        logs.get().info(
+            logs.RECONCILE_FINISHED,
+            service=key,
+            apps=[r.app for r in acted[:20]],
+            apps_changed=len(acted),
+            actions=sum(len(r.done) for r in acted),
+            failed=sum(isinstance(r.outcome, Failed) for r in acted),
+            duration_ms=round((self._clock() - began) * 1000),
+        )
+
+    def all_heard(self) -> bool:
+        """Whether each service has spoken of each app since this engine began."""
+        book = self.book
+        return all(
+            (key, app) in book.heard
+            for app, entry in book.entries.items()
+            if not entry.record.paused
+            for key in book.concerned(entry)
+        )
+
+    async def confirm(self, digest: str) -> str:
+        """A person agreed to `digest`. One line for them; ValueError when nothing bears it."""
+        if self.hold is not None and self.hold.digest == digest:
+            self._removals.agree(self.hold, self._folder)
+            return f"removal of {len(self.hold.apps)} apps confirmed"
+        book = self.book
+        for (service, app), heard in list(book.heard.items()):
+            if not isinstance(heard.outcome, Blocked) or heard.outcome.problem.object is None:
+                continue
+            problem = heard.outcome.problem
+            if loss_digest(app, service, problem) != digest:
+                continue
+            async with book.turn:
+                owned = dict(book.owned(service, app))
+                owned.pop(problem.object or ("", ""), None)
+                text = f"{' '.join(problem.object or ())} of {app} is given up and made anew"
+                event = Event(logs.DATA_MISSING, "warning", app, text, {"digest": digest}, service)
+                await book.write(Changes(inventory={(service, app): owned}, events=[event]))
+                book.begin(app)
+            self.enqueue([app])
+            return text
+        raise ValueError(f"nothing waits for {digest}: see `norn status` for what does")
+
+
+def _goes_on(report: AppReport, tries: int) -> bool:
+    """Whether a one-shot run looks again: its turn has not come, or it shows soon."""
+    if not isinstance(report.outcome, RequeueAfter):
+        return False
+    if report.outcome.reason == "NotYetVisible":
+        return tries < 10
+    return report.outcome.reason == QUEUED
+
+
+def _roster_events(accepted: roster.Accepted) -> list[Event]:
+    events = [
+        Event(
+            logs.SPEC_ACCEPTED,
+            "info",
+            app,
+            f"{accepted.entries[app].member.record.file}",
+            {"generation": accepted.entries[app].record.generation},
+        )
+        for app in sorted(accepted.fresh)
+        if any(row.app == app for row in accepted.rows)
+    ]
+    events += [
+        Event(
+            logs.REMOVAL_SCHEDULED,
+            "warning",
+            app,
+            "no file asks for it any more: access is revoked after the grace, data stays",
+        )
+        for app in sorted(accepted.leaving)
+    ]
+    return events

@@ -1,0 +1,104 @@
+"""What may not be done without a person: too many apps vanishing at once, and lost data made again.
+Pure: values in, a verdict out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from norn_reconciler.engine.digest import short
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.fleet import Folder
+from norn_reconciler.model.plan import A, Effect, Plan, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A removal of more than `max_apps` apps that is also more than `max_percent` % is held."""
+
+    max_apps: int
+    max_percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Removals wait for `norn confirm digest`, or for the files to be back."""
+
+    digest: str
+    message: str
+    apps: tuple[AppName, ...]
+
+
+RECENT = 600.0  # seconds: apps that vanish one after the other count as vanishing at once
+
+
+class Removals:
+    """Remembers what vanished when, and what a person agreed to, from one look to the next.
+
+    Apps count until RECENT after they vanished, so that small steps add up. A digest binds to
+    exactly these apps and to what the folder looked like; agreeing to it holds until the files are
+    back, and does not cover a folder that is in a worse state by then."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._since: dict[AppName, float] = {}
+        self._agreed: dict[AppName, Folder] = {}
+
+    def judge(
+        self, vanished: Collection[AppName], active: int, folder: Folder, now: float
+    ) -> Hold | None:
+        """None when all of `vanished` may be removed.
+
+        vanished: apps in force, or on their way out, that no file is about. active: apps in force
+        or on their way out. now: monotonic seconds."""
+        gone = set(vanished)
+        self._since = {a: t for a, t in self._since.items() if a in gone or now - t < RECENT} | {
+            a: now for a in gone if a not in self._since
+        }
+        self._agreed = {a: f for a, f in self._agreed.items() if a in self._since}
+        asked = tuple(sorted(a for a in gone if self._agreed.get(a) is not folder))
+        if not asked:
+            return None
+        mark = short("removal", sorted(asked), folder.value)
+        if folder is not Folder.OK:
+            text = f"the specs folder is {folder.value}: absence of input is no intent"
+            return Hold(mark, text, asked)
+        recent = [a for a, t in self._since.items() if a not in self._agreed and now - t < RECENT]
+        count = len(set(recent) | set(asked))
+        total = max(active + len(set(recent) - gone), 1)
+        percent = 100.0 * count / total
+        if count > self._limits.max_apps and percent > self._limits.max_percent:
+            text = f"{count} of {total} apps vanished within minutes ({percent:.0f} %)"
+            return Hold(mark, text, asked)
+        return None
+
+    def back(self, present: Collection[AppName]) -> None:
+        """Files are about these apps (again): they did not vanish."""
+        for app in present:
+            self._since.pop(app, None)
+            self._agreed.pop(app, None)
+
+    def agree(self, hold: Hold, folder: Folder) -> None:
+        """A person confirmed `hold`, as the folder was then."""
+        self._agreed |= dict.fromkeys(hold.apps, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """allowed: may run now. deferred: removals that wait (for the grace, or a person)."""
+
+    allowed: Plan  # type: ignore[type-arg]  # of the same action type as what was gated
+    deferred: int
+
+
+def gate(plan: Plan[A], removals_allowed: bool) -> Gated:
+    """Let all but removals pass; removals only when `removals_allowed`."""
+    if removals_allowed:
+        return Gated(plan, 0)
+    kept = tuple(a for a in plan.actions if a.effect is not Effect.REMOVAL)
+    return Gated(Plan(kept, plan.problems), len(plan.actions) - len(kept))
+
+
+def loss_digest(app: AppName, service: str, problem: Problem) -> str:
+    """What a person confirms when an object's data is gone: bound to that object of that app."""
+    return short("loss", app, service, problem.object, problem.reason)

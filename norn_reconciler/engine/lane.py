@@ -1,0 +1,341 @@
+"""One service's lane: takes all its dirty apps, observes once, plans each by itself, applies
+together, verifies. The round is `Lane.round`; everything else here serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from norn_reconciler import logs
+from norn_reconciler.engine.backoff import Backoff
+from norn_reconciler.engine.case import NOT_LEADER, QUEUED, Case, with_digest
+from norn_reconciler.engine.digest import digest
+from norn_reconciler.engine.guard import gate
+from norn_reconciler.engine.ledger import AppReport, Ledger, wanted_of
+from norn_reconciler.engine.roster import same_wish
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import LeaseLost, NornError, Rejected, ServiceError, Unavailable
+from norn_reconciler.model.inventory import Held, HeldState, ObjectKey
+from norn_reconciler.model.outcome import (
+    Blocked,
+    Converged,
+    Failed,
+    Outcome,
+    Proof,
+    RequeueAfter,
+)
+from norn_reconciler.model.plan import Effect, Severity
+from norn_reconciler.model.ports import AnyProvider, Fence
+
+CHUNK = 100  # apps written in one round: a dropped file waits for one chunk at most
+PROOFS = 8  # logins at once
+ENDPOINT = ("endpoint",)  # the endpoint's key among the backoffs; no app can have it
+
+
+class Lane:
+    """clock: monotonic seconds. fence: asked before each write. chunk: apps written in a round."""
+
+    def __init__(
+        self,
+        provider: AnyProvider,
+        ledger: Ledger,
+        fence: Fence,
+        backoff: Backoff,
+        clock: Callable[[], float] = time.monotonic,
+        chunk: int = CHUNK,
+    ) -> None:
+        self.provider = provider
+        self._ledger = ledger
+        self._fence = fence
+        self._backoff = backoff
+        self._clock = clock
+        self._chunk_size = chunk
+        self._endpoint_due = 0.0
+        self._digests: dict[AppName, tuple[object, str]] = {}
+
+    async def round(self, names: Sequence[AppName]) -> tuple[AppReport, ...]:
+        """Look at `names` and bring them forward. The reports are handed to the ledger, too.
+
+        Raises LeaseLost and StoreUnavailable: nothing was applied without its claim."""
+        began = self._clock()
+        cases = self._wanted(names)
+        try:
+            await self._observe(cases)
+            self._plan(cases)
+            acting = self._chunk(cases)
+            if acting and self._may_write(acting):
+                await self._claim(acting)
+                acting = self._unmoved(acting)
+                await self._apply(acting)
+                await self._verify(acting)
+            self._endpoint_answers(cases)
+        except ServiceError as fault:
+            self._endpoint_fault(cases, fault)
+        reports = tuple(self._conclude(case, began) for case in cases.values())
+        await self._ledger.report(reports)
+        return reports
+
+    def forgive(self, apps: Iterable[AppName]) -> None:
+        """Something new is wanted of `apps`: their failures were about something else."""
+        for app in apps:
+            self._backoff.succeeded(app)
+
+    def _wanted(self, names: Sequence[AppName]) -> dict[AppName, Case]:
+        cases: dict[AppName, Case] = {}
+        key = self.provider.key
+        for name in names:
+            entry = self._ledger.entry(name)
+            if entry is None or entry.record.paused:
+                continue
+            try:
+                wanted = wanted_of(self.provider, self._ledger, name)
+            except Exception as fault:  # one app's surprise must not stop the fleet
+                self._surprised(name, fault)
+                continue
+            if wanted is not None:
+                mark = self._digest(name, wanted.desired)
+                settled = self._ledger.service(key, name).desired_digest == mark
+                cases[name] = Case(entry, wanted.owned, wanted, mark, settled)
+        return cases
+
+    def _digest(self, app: AppName, desired: object) -> str:
+        """Of what is wanted, kept while it stays equal: a clean round need not make it again."""
+        kept = self._digests.get(app)
+        if kept is None or kept[0] != desired:
+            kept = self._digests[app] = (desired, digest(desired))
+        return kept[1]
+
+    def _surprised(self, app: AppName, fault: Exception) -> ServiceError:
+        """A defect of ours, kept to one app."""
+        if isinstance(fault, ServiceError):
+            return fault
+        if not isinstance(fault, NornError):
+            logs.get().error(logs.LANE_FAULTED, service=self.provider.key, app=app, exc_info=fault)
+        return Rejected(self.provider.key, f"internal: {type(fault).__name__}: {fault}")
+
+    async def _observe(self, cases: Mapping[AppName, Case]) -> None:
+        if not cases:
+            return
+        seen = await self.provider.observe({n: c.wanted for n, c in cases.items()})
+        for name, case in cases.items():
+            found = seen[name]
+            if isinstance(found, ServiceError):
+                case.error = found
+            else:
+                case.observed = found
+
+    def _plan(self, cases: Mapping[AppName, Case]) -> None:
+        for case in cases.values():
+            if case.error is None:
+                self._plan_one(case)
+                case.differences = case.plan.actions
+
+    def _plan_one(self, case: Case) -> None:
+        try:
+            plan = self.provider.plan(case.wanted, case.observed)
+        except Exception as fault:  # as in _wanted
+            case.error = self._surprised(case.wanted.app, fault)
+            return
+        gated = gate(plan, self._clock() >= case.entry.removals_from)
+        case.plan, case.deferred = gated.allowed, gated.deferred
+
+    def _chunk(self, cases: Mapping[AppName, Case]) -> dict[AppName, Case]:
+        """The apps to write for now; the others look again in the next round."""
+        acting = {n: c for n, c in cases.items() if c.error is None and c.plan.actions}
+        now = dict(list(acting.items())[: self._chunk_size])
+        for name, case in acting.items():
+            if name not in now:
+                case.waits = RequeueAfter(0.0, QUEUED, "waits for its turn in a large batch")
+        return self._unmoved(now)
+
+    def _unmoved(self, acting: Mapping[AppName, Case]) -> dict[AppName, Case]:
+        """Without the apps of which something else is wanted by now: observing takes time, and a
+        file may have come back, a hold or a pause begun meanwhile."""
+        kept: dict[AppName, Case] = {}
+        for name, case in acting.items():
+            entry = self._ledger.entry(name)
+            if entry is not None and same_wish(entry, case.entry):
+                kept[name] = case
+            else:
+                case.waits = RequeueAfter(0.0, QUEUED, "something else is wanted of it by now")
+        return kept
+
+    def _may_write(self, acting: Mapping[AppName, Case]) -> bool:
+        try:
+            self._fence.check()
+        except LeaseLost as lost:
+            for case in acting.values():
+                case.waits = RequeueAfter(5.0, NOT_LEADER, f"{lost}; observed, nothing is written")
+            return False
+        return True
+
+    async def _claim(self, acting: Mapping[AppName, Case]) -> None:
+        rows: dict[AppName, dict[ObjectKey, Held]] = {}
+        for name, case in acting.items():
+            fresh = {
+                a.key: Held(a.kind, a.name, HeldState.CLAIMED)
+                for a in case.plan.actions
+                if a.effect is Effect.CREATE and a.key not in case.wanted.owned
+            }
+            if fresh:
+                rows[name] = fresh
+        if rows:
+            await self._ledger.claim(self.provider.key, rows)
+            for name, fresh in rows.items():
+                case = acting[name]
+                case.base = {**case.base, **fresh}
+                case.wanted = replace(case.wanted, owned=case.base)
+
+    async def _apply(self, acting: Mapping[AppName, Case]) -> None:
+        if not acting:
+            return
+        applied = await self.provider.apply(
+            {name: case.plan.actions for name, case in acting.items()}, self._fence
+        )
+        for name, case in acting.items():
+            case.applied = applied[name]
+            case.error = applied[name].error
+
+    async def _verify(self, acting: Mapping[AppName, Case]) -> None:
+        """Observe and plan again; log in with each new credential."""
+        if not acting:
+            return
+        seen = await self.provider.observe({n: c.wanted for n, c in acting.items()})
+        unproven: list[Case] = []
+        for name, case in acting.items():
+            found = seen[name]
+            if isinstance(found, ServiceError):
+                case.error = case.error or found
+                continue
+            case.observed = found
+            declared = self.provider.key in case.entry.app.sections
+            if declared and any(a.sets_credential for a in case.applied.done):
+                if case.applied.proven:
+                    case.proof = Proof(True, 0.0)
+                else:
+                    unproven.append(case)
+        await self._prove(unproven)
+        for case in acting.values():
+            if case.error is None and case.observed is not None:
+                self._plan_again(case)
+
+    def _plan_again(self, case: Case) -> None:
+        if case.proof is not None and case.proof.ok:
+            mark = self._ledger.credential(case.wanted.app, self.provider.key).mark
+            case.wanted = replace(case.wanted, applied=mark)
+        # What confirm learns (ids, what was done inside) belongs to what the plan is held to.
+        before = case.wanted
+        try:
+            owned = self.provider.confirm(before, case.observed, case.applied.done)
+        except Exception as fault:  # as in _wanted
+            case.error = self._surprised(before.app, fault)
+            return
+        case.wanted = replace(before, owned=owned)
+        self._plan_one(case)
+        case.wanted = before
+
+    async def _prove(self, cases: Sequence[Case]) -> None:
+        turn = asyncio.Semaphore(PROOFS)
+
+        async def one(case: Case) -> None:
+            async with turn:
+                credential = self._ledger.credential(case.wanted.app, self.provider.key)
+                try:
+                    case.proof = await self.provider.prove(case.entry.app, credential)
+                except Exception as fault:  # as in _wanted
+                    case.error = case.error or self._surprised(case.wanted.app, fault)
+                    return
+                if not case.proof.ok:
+                    case.error = case.error or Rejected(
+                        self.provider.key,
+                        f"the login with the delivered values failed: {case.proof.reason}",
+                    )
+
+        await asyncio.gather(*(one(case) for case in cases))
+
+    def _endpoint_answers(self, cases: Mapping[AppName, Case]) -> None:
+        """A whole round without a fault of the endpoint: what it failed before is forgotten."""
+        if not cases or any(isinstance(c.error, Unavailable) for c in cases.values()):
+            return
+        if self._backoff.succeeded(ENDPOINT):
+            logs.get().info(logs.SERVICE_RECOVERED, service=self.provider.key)
+
+    def _endpoint_fault(self, cases: Mapping[AppName, Case], fault: ServiceError) -> None:
+        """The endpoint as a whole: one timer, the batch stays whole."""
+        first = not self._backoff.failing(ENDPOINT)
+        wait = self._endpoint_wait()
+        if first:
+            logs.get().warning(
+                logs.SERVICE_LOST, service=self.provider.key, error=str(fault), retry_in=wait
+            )
+        for case in cases.values():
+            case.error = fault
+            case.endpoint = True
+            case.waits = None
+
+    def _endpoint_wait(self) -> float:
+        """Seconds: all apps of a failed endpoint come back together."""
+        now = self._clock()
+        if self._endpoint_due <= now:
+            self._endpoint_due = now + self._backoff.failed(ENDPOINT)
+        return self._endpoint_due - now
+
+    def _conclude(self, case: Case, began: float) -> AppReport:
+        app, key = case.wanted.app, self.provider.key
+        owned = None
+        if case.observed is not None:
+            try:
+                confirmed = self.provider.confirm(case.wanted, case.observed, case.applied.done)
+                owned = confirmed if confirmed != case.base else None
+            except Exception as fault:  # as in _wanted
+                case.error = case.error or self._surprised(app, fault)
+        outcome = self._outcome(case)
+        before = self._ledger.service(key, app)
+        after = before
+        if case.proof is not None and case.proof.ok:
+            after = replace(after, mark=case.wanted.applied)
+        if isinstance(outcome, Converged):
+            after = replace(after, desired_digest=case.digest)
+        return AppReport(
+            app,
+            key,
+            case.entry,
+            case.base,
+            outcome,
+            began,
+            owned,
+            after if after != before else None,
+            case.applied.steps,
+            case.applied.done,
+            case.story(key),
+            case.acted,
+        )
+
+    def _outcome(self, case: Case) -> Outcome:
+        app = case.wanted.app
+        if case.error is not None:
+            shared = case.endpoint or isinstance(case.error, Unavailable)
+            return Failed(
+                case.error, self._endpoint_wait() if shared else self._backoff.failed(app)
+            )
+        if case.waits is not None:
+            return case.waits
+        if (problem := case.plan.blocked) is not None:
+            return Blocked(with_digest(app, self.provider.key, problem))
+        if case.plan.actions:
+            return RequeueAfter(
+                self._backoff.failed(app), "NotYetVisible", "written, and not yet seen whole"
+            )
+        self._backoff.succeeded(app)
+        if case.deferred:
+            return self._deferral(case)
+        return Converged(tuple(p for p in case.plan.problems if p.severity is Severity.WARNING))
+
+    def _deferral(self, case: Case) -> RequeueAfter:
+        wait = case.entry.removals_from - self._clock()
+        if wait == float("inf"):
+            return RequeueAfter(60.0, "RemovalHeld", "removals are held until a person confirms")
+        text = f"access is revoked in {max(wait, 0.0):.0f} s"
+        return RequeueAfter(max(wait, 0.0), "RemovalPending", text)

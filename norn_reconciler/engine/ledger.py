@@ -1,0 +1,68 @@
+"""What a lane reads and what it reports: the seam between the lanes and the book."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from norn_reconciler.engine.roster import Entry
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.inventory import Held, ObjectKey, Owned
+from norn_reconciler.model.outcome import Outcome
+from norn_reconciler.model.plan import Action, Step, Wanted
+from norn_reconciler.model.ports import AnyProvider
+from norn_reconciler.model.records import ServiceRecord
+from norn_reconciler.model.secret import Credential
+from norn_reconciler.model.status import Event
+
+
+@dataclass(frozen=True, slots=True)
+class AppReport:
+    """What one round has to say of one app on one service.
+
+    entry, base: what the round started from; a report is about nothing else. began: monotonic
+    seconds. owned, record: rows as they should be now, None where unchanged. acted: something was
+    written.
+    """
+
+    app: AppName
+    service: str
+    entry: Entry
+    base: Owned
+    outcome: Outcome
+    began: float
+    owned: Owned | None = None
+    record: ServiceRecord | None = None
+    steps: tuple[Step, ...] = ()
+    done: tuple[Action, ...] = ()
+    events: tuple[Event, ...] = ()
+    acted: bool = False
+
+
+class Ledger(Protocol):
+    """What the lane knows of norn_db: a mirror that moves only after norn_db did."""
+
+    def entry(self, app: AppName) -> Entry | None: ...
+    def owned(self, service: str, app: AppName) -> Owned: ...
+    def service(self, service: str, app: AppName) -> ServiceRecord: ...
+    def credential(self, app: AppName, service: str) -> Credential: ...
+    async def claim(
+        self, service: str, rows: Mapping[AppName, Mapping[ObjectKey, Held]]
+    ) -> None: ...
+    async def report(self, reports: Sequence[AppReport]) -> None: ...
+
+
+def wanted_of(provider: AnyProvider, ledger: Ledger, name: AppName) -> Wanted[object] | None:
+    """What planning `name` on this service starts from; None when there is nothing to look at:
+    neither asked for nor ever made there, or a core app, which is not provisioned."""
+    entry = ledger.entry(name)
+    if entry is None or not entry.provisioned:
+        return None
+    service = provider.key
+    owned = ledger.owned(service, name)
+    if service not in entry.app.sections and not owned:
+        return None
+    credential = ledger.credential(name, service)
+    desired = provider.desired(entry.app, credential)
+    return Wanted(name, desired, owned, ledger.service(service, name).mark)

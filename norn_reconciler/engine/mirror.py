@@ -1,0 +1,92 @@
+"""norn_db in memory: what lanes read without asking. It moves only after norn_db took the same
+rows, and whoever changes what is in force holds `turn`: nothing is computed from what is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from norn_reconciler.engine.roster import Entry
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.inventory import Held, ObjectKey, Owned
+from norn_reconciler.model.ports import SecretSource
+from norn_reconciler.model.records import AppRecord, Changes, ServiceRecord, Snapshot, Store
+from norn_reconciler.model.secret import Credential
+
+
+class Mirror:
+    """entries: what is in force, by app. records: every app norn_db knows, removed ones included.
+    services: keys of all services there are."""
+
+    def __init__(self, store: Store, secrets: SecretSource, services: frozenset[str]) -> None:
+        self._store = store
+        self._secrets = secrets
+        self._keys = services
+        self._inventory: dict[tuple[str, AppName], Owned] = {}
+        self._services: dict[tuple[str, AppName], ServiceRecord] = {}
+        self.turn = asyncio.Lock()
+        self.epoch = 0
+        self.entries: dict[AppName, Entry] = {}
+        self.records: dict[AppName, AppRecord] = {}
+
+    def load(self, snapshot: Snapshot, epoch: int) -> None:
+        """Start from what norn_db holds."""
+        self.epoch = epoch
+        self.records = dict(snapshot.apps)
+        self._inventory = {
+            (service, app): owned
+            for service, apps in snapshot.inventory.items()
+            for app, owned in apps.items()
+        }
+        self._services = {
+            (service, app): row
+            for service, apps in snapshot.services.items()
+            for app, row in apps.items()
+        }
+
+    def entry(self, app: AppName) -> Entry | None:
+        return self.entries.get(app)
+
+    def owned(self, service: str, app: AppName) -> Owned:
+        return self._inventory.get((service, app), {})
+
+    def inventory(self) -> Mapping[tuple[str, AppName], Owned]:
+        """All rows as of now; a copy, safe to read in another thread."""
+        return dict(self._inventory)
+
+    def service(self, service: str, app: AppName) -> ServiceRecord:
+        return self._services.get((service, app), ServiceRecord())
+
+    def credential(self, app: AppName, service: str) -> Credential:
+        mark = self.service(service, app).mark
+        return self._secrets.credential(app, service, mark.generation if mark else 1)
+
+    def concerned(self, entry: Entry) -> frozenset[str]:
+        """Services that have, or should have, something of the app."""
+        if not entry.provisioned:
+            return frozenset()
+        app = entry.app.name
+        return frozenset(k for k in self._keys if k in entry.app.sections or self.owned(k, app))
+
+    async def claim(self, service: str, rows: Mapping[AppName, Mapping[ObjectKey, Held]]) -> None:
+        """Write intent rows. Raises LeaseLost, StoreUnavailable."""
+        await self._store.claim(self.epoch, service, rows)
+        for app, fresh in rows.items():
+            self._inventory[service, app] = {**self.owned(service, app), **fresh}
+
+    async def write(self, changes: Changes) -> None:
+        """Write `changes`, then move the mirror. Call it with `turn` held."""
+        await self._store.record(self.epoch, changes)
+        for record in changes.apps:
+            self.records[record.app] = record
+            if (entry := self.entries.get(record.app)) is not None:
+                self.entries[record.app] = replace(entry, record=record)
+        self._inventory.update(changes.inventory)
+        self._services.update(changes.services)
+        for app in changes.forgotten:
+            self.records.pop(app, None)
+            self.entries.pop(app, None)
+            for rows in (self._inventory, self._services):
+                for key in [k for k in rows if k[1] == app]:
+                    rows.pop(key)

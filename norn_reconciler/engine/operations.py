@@ -1,0 +1,231 @@
+"""A person's requests, done by the writer: reconcile, confirm, adopt, forget, pause, resume. Each
+is a row; the CLI puts it there and follows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from norn_reconciler import logs
+from norn_reconciler.engine.case import QUEUED
+from norn_reconciler.engine.digest import short
+from norn_reconciler.engine.engine import Engine
+from norn_reconciler.engine.ledger import Ledger, wanted_of
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import LeaseLost, NornError, ServiceError, StoreUnavailable
+from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
+from norn_reconciler.model.plan import Action, Plan
+from norn_reconciler.model.ports import AnyProvider
+from norn_reconciler.model.records import (
+    AppState,
+    Changes,
+    Operation,
+    OperationState,
+    Store,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What adopting one app would take over, and what would then change on each service."""
+
+    app: AppName
+    rows: Mapping[str, Owned]
+    plans: Mapping[str, Plan[Action]]
+
+    @property
+    def digest(self) -> str:
+        """What the person agrees to: the objects and every change to them."""
+        return short(
+            "adopt",
+            self.app,
+            {s: sorted(rows) for s, rows in self.rows.items()},
+            {s: [a.summary() for a in plan.actions] for s, plan in self.plans.items()},
+        )
+
+
+async def adoption(app: AppName, providers: Mapping[str, AnyProvider], ledger: Ledger) -> Adoption:
+    """Look at what there is of `app` that norn does not own. Reads only."""
+    rows: dict[str, Owned] = {}
+    plans: dict[str, Plan[Action]] = {}
+    for key, provider in providers.items():
+        want = wanted_of(provider, ledger, app)
+        if want is None:
+            continue
+        observed = (await provider.observe({app: want}))[app]
+        if isinstance(observed, ServiceError):
+            raise observed
+        found = provider.adoptable(want, observed)
+        if not found:
+            continue
+        rows[key] = found
+        adopted = replace(want, owned={**want.owned, **found})
+        plans[key] = provider.plan(adopted, observed)
+    return Adoption(app, rows, plans)
+
+
+class _NotYet(Exception):
+    """Can't be decided before every service was looked at."""
+
+
+class Operations:
+    """Works through the queued rows. Call `work` whenever there may be some."""
+
+    def __init__(
+        self, engine: Engine, store: Store, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+        self._asked: dict[int, float] = {}  # when this process began to follow a reconcile
+        self.following = False  # somebody waits for something that ends in a moment
+
+    async def work(self) -> bool:
+        """Start what is queued and end what is done. True when something was confirmed: look at
+        the specs again. Raises StoreUnavailable, LeaseLost; all else fails the operation alone."""
+        confirmed = self.following = False
+        for operation in await self._store.pending_operations():
+            try:
+                if operation.kind == "reconcile" and operation.id in self._asked:
+                    await self._follow(operation)
+                    continue
+                logs.get().info(
+                    logs.OPERATION_STARTED, kind=operation.kind, app=operation.app, id=operation.id
+                )
+                await self._start(operation)
+                confirmed |= operation.kind == "confirm"
+            except (StoreUnavailable, LeaseLost):
+                raise
+            except _NotYet:
+                self.following = True
+            except (NornError, ValueError) as fault:
+                await self._end(operation, OperationState.FAILED, str(fault))
+            except Exception as fault:  # a defect of ours ends this operation, not the daemon
+                logs.get().exception(logs.LANE_FAULTED, kind=operation.kind, id=operation.id)
+                text = f"internal: {type(fault).__name__}"
+                await self._end(operation, OperationState.FAILED, text)
+        return confirmed
+
+    async def _start(self, operation: Operation) -> None:
+        engine, book, app = self._engine, self._engine.book, operation.app
+        if operation.kind == "confirm":
+            text = await self._confirm(operation.digest or "")
+            return await self._end(operation, OperationState.DONE, text)
+        if app is None or app not in book.records:
+            raise ValueError(f"no app {app} is known: no file asked for it yet")
+        match operation.kind:
+            case "reconcile":
+                await self._reconcile(operation, app)
+                return None
+            case "pause" | "resume":
+                async with book.turn:
+                    record = replace(book.records[app], paused=operation.kind == "pause")
+                    await book.write(Changes(apps=[record]))
+                engine.enqueue([app])
+                text = f"{app} is {'paused' if record.paused else 'resumed'}"
+            case "forget":
+                text = await self._forget(app)
+            case "adopt":
+                text = await self._adopt(app, operation.digest)
+            case other:
+                raise ValueError(f"this version knows no operation {other}")
+        return await self._end(operation, OperationState.DONE, text)
+
+    async def _confirm(self, digest: str) -> str:
+        try:
+            return await self._engine.confirm(digest)
+        except ValueError:
+            if self._engine.all_heard():
+                raise
+            # It may be about a loss that this process has not looked at yet.
+            raise _NotYet from None
+
+    async def _reconcile(self, operation: Operation, app: AppName) -> None:
+        engine, book = self._engine, self._engine.book
+        if app not in book.entries:
+            raise ValueError(f"no file asks for {app}")
+        self._asked[operation.id] = self._clock()
+        running = replace(operation, state=OperationState.RUNNING, step="reconciling")
+        await self._store.update_operation(book.epoch, running)
+        async with book.turn:
+            if app in book.entries:
+                book.begin(app)
+        engine.enqueue([app])
+        self.following = True
+
+    async def _forget(self, app: AppName) -> str:
+        book = self._engine.book
+        async with book.turn:
+            if book.records[app].state is AppState.ACTIVE:
+                raise ValueError(f"{app} is not removed: remove its file first, and wait for it")
+            await book.write(Changes(forgotten=[app]))
+        return f"{app} is forgotten: what it left on the servers stays, and is nobody's now"
+
+    async def _adopt(self, app: AppName, digest: str | None) -> str:
+        engine, book = self._engine, self._engine.book
+        if app not in book.entries:
+            raise ValueError(f"no file asks for {app}: write its spec first, then adopt")
+        providers = {key: lane.provider for key, lane in engine.lanes.items()}
+        found = await adoption(app, providers, book)
+        if not found.rows:
+            return f"nothing of {app} is there to adopt"
+        if digest != found.digest:
+            raise ValueError(
+                f"what is there has changed since you saw it: run `norn adopt {app}` again"
+            )
+        async with book.turn:
+            rows = {(k, app): {**book.owned(k, app), **new} for k, new in found.rows.items()}
+            await book.write(Changes(inventory=rows))
+            if app in book.entries:
+                book.begin(app)
+        engine.enqueue([app])
+        count = sum(len(rows) for rows in found.rows.values())
+        return f"{count} objects of {app} are adopted"
+
+    async def _follow(self, operation: Operation) -> None:
+        """A reconcile ends when each concerned service has reported of a round begun since."""
+        book, app = self._engine.book, operation.app
+        entry = book.entries.get(app) if app else None
+        if entry is None or app is None:
+            return await self._end(operation, OperationState.FAILED, f"no file asks for {app}")
+        if entry.record.paused:
+            return await self._end(operation, OperationState.FAILED, f"{app} is paused")
+        asked = self._asked[operation.id]
+        heard = [book.current(k, app) for k in sorted(book.concerned(entry))]
+        news = [h.outcome for h in heard if h is not None and h.began >= asked]
+        moving = {QUEUED, "NotYetVisible"}
+        if len(news) < len(heard) or any(
+            isinstance(o, RequeueAfter) and o.reason in moving for o in news
+        ):
+            self.following = True
+            return None
+        bad = [o for o in news if not isinstance(o, Converged)]
+        if not bad:
+            return await self._end(operation, OperationState.DONE, f"{app} is converged")
+        return await self._end(operation, OperationState.FAILED, "; ".join(map(_words, bad)))
+
+    async def _end(self, operation: Operation, state: OperationState, text: str) -> None:
+        self._asked.pop(operation.id, None)
+        ended = replace(operation, state=state, step="", result=text)
+        await self._store.update_operation(self._engine.book.epoch, ended)
+        logs.get().info(
+            logs.OPERATION_FINISHED,
+            kind=operation.kind,
+            app=operation.app,
+            id=operation.id,
+            state=state.value,
+            result=text,
+        )
+
+
+def _words(outcome: object) -> str:
+    match outcome:
+        case Failed(error=error):
+            return f"{error} ({error.remedy})" if error.remedy else str(error)
+        case Blocked(problem=problem):
+            return f"{problem.message} ({problem.remedy})" if problem.remedy else problem.message
+        case RequeueAfter(message=message):
+            return message
+    return ""

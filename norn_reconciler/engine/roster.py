@@ -1,0 +1,132 @@
+"""What is wanted right now, in memory: each app's effective spec, its generation, and from when on
+removals may run. Moves only after norn_db has taken the same change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from norn_reconciler.engine.guard import Hold
+from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.fleet import Fleet, Member
+from norn_reconciler.model.records import AppRecord, AppState
+
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One app in force.
+
+    app: what the lanes converge to (no sections once it is to be removed). removals_from: monotonic
+    seconds; NEVER while a hold stands. leaving: no file asks for it.
+    """
+
+    app: App
+    record: AppRecord
+    member: Member
+    removals_from: float
+    leaving: bool = False
+
+    @property
+    def provisioned(self) -> bool:
+        return not self.member.core
+
+
+def same_wish(one: Entry, other: Entry) -> bool:
+    """Whether the same is wanted of the app: its record may have been written meanwhile."""
+    return (
+        one.app == other.app
+        and one.leaving == other.leaving
+        and one.removals_from == other.removals_from
+        and one.record.generation == other.record.generation
+        and one.record.paused == other.record.paused
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The difference a fleet makes: rows to write first, then `entries` to put in force."""
+
+    entries: Mapping[AppName, Entry]
+    rows: tuple[AppRecord, ...]
+    dirty: frozenset[AppName]
+    fresh: frozenset[AppName]
+    leaving: frozenset[AppName]
+
+
+def accept(
+    before: Mapping[AppName, Entry],
+    records: Mapping[AppName, AppRecord],
+    fleet: Fleet,
+    hold: Hold | None,
+    now: float,
+    grace: float,
+) -> Accepted:
+    """The roster after `fleet`. Pure. now, grace: seconds.
+
+    A generation moves with the canonical spec. A removal waits `grace` from the moment its cause
+    was first seen, and for ever while a hold names the app."""
+    entries: dict[AppName, Entry] = {}
+    rows: list[AppRecord] = []
+    fresh: set[AppName] = set()
+    for name, member in fleet.members.items():
+        entry, row = _present(before.get(name), records.get(name), member, now + grace)
+        if hold is not None:
+            entry = replace(entry, removals_from=NEVER)
+        elif entry.removals_from == NEVER:
+            entry = replace(entry, removals_from=now + grace)
+        entries[name] = entry
+        if row is not None:
+            rows.append(row)
+        if name not in before or row is not None or before[name].leaving:
+            fresh.add(name)
+    leaving: set[AppName] = set()
+    for name, member in fleet.vanished.items():
+        old = before.get(name)
+        record = old.record if old else records[name]
+        if hold is not None:
+            entries[name] = Entry(member.app, record, member, NEVER)
+            continue
+        since = old.removals_from if old and old.leaving else now + grace
+        entries[name] = Entry(App(name, {}), record, member, since, leaving=True)
+        if not (old and old.leaving):
+            leaving.add(name)
+    dirty = fresh | leaving | _released(before, entries)
+    return Accepted(entries, tuple(rows), frozenset(dirty), frozenset(fresh), frozenset(leaving))
+
+
+def _present(
+    old: Entry | None, record: AppRecord | None, member: Member, removals_from: float
+) -> tuple[Entry, AppRecord | None]:
+    known = old.record if old else record
+    if known is None:
+        new = AppRecord(member.app.name, member.record, generation=1)
+        return Entry(member.app, new, member, removals_from), new
+    if known.spec.canonical != member.record.canonical:
+        new = replace(
+            known,
+            spec=member.record,
+            generation=known.generation + 1,
+            state=AppState.ACTIVE,
+        )
+        return Entry(member.app, new, member, removals_from), new
+    since = old.removals_from if old and not old.leaving else removals_from
+    if known.state is not AppState.ACTIVE or known.spec != member.record:
+        new = replace(known, spec=member.record, state=AppState.ACTIVE)
+        return Entry(member.app, new, member, since), new
+    return Entry(member.app, known, member, since), None
+
+
+def _released(before: Mapping[AppName, Entry], after: Mapping[AppName, Entry]) -> set[AppName]:
+    """Apps whose removals were held and now have a date."""
+    return {
+        name
+        for name, entry in after.items()
+        if name in before and before[name].removals_from == NEVER != entry.removals_from
+    }
+
+
+def retained(records: Mapping[AppName, AppRecord]) -> Iterable[AppName]:
+    """Apps that norn knows only by what they left behind."""
+    return (name for name, r in records.items() if r.state is AppState.REMOVED)

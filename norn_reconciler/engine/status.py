@@ -1,0 +1,72 @@
+"""From outcomes to what a person reads: conditions, and the state of a rollout. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from norn_reconciler.model.errors import Unavailable
+from norn_reconciler.model.outcome import Blocked, Converged, Failed, Outcome, RequeueAfter
+from norn_reconciler.model.status import Condition
+
+READY = "Ready"
+MIGRATION = "MigrationPending"
+TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
+
+
+def condition(kind: str, outcome: Outcome, now: datetime) -> Condition:
+    """One service's condition. Unknown: the service does not answer, so nobody can tell."""
+    match outcome:
+        case Converged(warnings=()):
+            return Condition(kind, TRUE, "Converged", "", now)
+        case Converged(warnings=(first, *_) as warnings):
+            text = "; ".join(_sentence(p.message, p.remedy) for p in warnings)
+            return Condition(kind, TRUE, first.reason, text, now)
+        case RequeueAfter(reason=reason, message=message):
+            return Condition(kind, FALSE, reason, message, now)
+        case Blocked(problem=problem):
+            text = _sentence(problem.message, problem.remedy)
+            return Condition(kind, FALSE, problem.reason, text, now)
+        case Failed(error=error, retry_in=wait):
+            until = (now + timedelta(seconds=wait)).strftime("%H:%M:%SZ")
+            status = UNKNOWN if isinstance(error, Unavailable) else FALSE
+            text = f"{_sentence(str(error), error.remedy)}; next try at {until}"
+            return Condition(kind, status, error.reason, text, now)
+    raise AssertionError(outcome)
+
+
+def ready(conditions: Mapping[str, Condition], declared: set[str], now: datetime) -> Condition:
+    """The sum: True when each declared service's condition is. declared: condition types."""
+    parts = [conditions.get(kind) for kind in sorted(declared)]
+    if any(part is None for part in parts):
+        return Condition(READY, FALSE, "Progressing", "not all services were looked at yet", now)
+    bad = [part for part in parts if part is not None and part.status != TRUE]
+    if not bad:
+        return Condition(READY, TRUE, "Converged", "", now)
+    status = FALSE if any(part.status == FALSE for part in bad) else UNKNOWN
+    text = "; ".join(f"{part.type}: {part.message or part.reason}" for part in bad)
+    return Condition(READY, status, bad[0].reason, text, now)
+
+
+def merged(
+    before: Mapping[str, Condition], news: Mapping[str, Condition], keep: set[str]
+) -> Mapping[str, Condition]:
+    """`before` with `news`, only types in `keep`; transition times move only when status flips."""
+    after = {kind: c for kind, c in before.items() if kind in keep}
+    for kind, new in news.items():
+        if kind in keep:
+            after[kind] = new.with_transition(before.get(kind))
+    return after
+
+
+def same(one: Mapping[str, Condition], other: Mapping[str, Condition]) -> bool:
+    """Equal but for times: nothing that is worth a row."""
+
+    def facts(conditions: Mapping[str, Condition]) -> set[tuple[str, str, str, str]]:
+        return {(c.type, c.status, c.reason, c.message) for c in conditions.values()}
+
+    return facts(one) == facts(other)
+
+
+def _sentence(message: str, remedy: str) -> str:
+    return f"{message} ({remedy})" if remedy else message

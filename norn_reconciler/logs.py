@@ -1,0 +1,78 @@
+"""Log events as constants, and how a line is written. docs/logs.md is their catalogue."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Literal
+
+import structlog
+
+# Names are noun.past and never change: people grep and alert on them.
+DAEMON_STARTED = "daemon.started"
+DAEMON_STOPPED = "daemon.stopped"
+LEASE_ACQUIRED = "lease.acquired"
+LEASE_LOST = "lease.lost"
+LEASE_WAITED = "lease.waited"
+STORE_LOST = "store.lost"
+STORE_RECOVERED = "store.recovered"
+SPEC_ACCEPTED = "spec.accepted"
+SPEC_REJECTED = "spec.rejected"
+SPEC_WARNED = "spec.warned"
+FOLDER_CHANGED = "folder.changed"
+REMOVAL_SCHEDULED = "removal.scheduled"
+REMOVAL_HELD = "removal.held"
+REMOVAL_RELEASED = "removal.released"
+RECONCILE_FINISHED = "reconcile.finished"
+APP_READY = "app.ready"
+APP_DEGRADED = "app.degraded"
+APP_REMOVED = "app.removed"
+DRIFT_DETECTED = "drift.detected"
+DATA_MISSING = "data.missing"
+OBJECT_RETAINED = "object.retained"
+PROBLEM_FOUND = "problem.found"
+SERVICE_LOST = "service.lost"
+SERVICE_RECOVERED = "service.recovered"
+CREDENTIALS_DELIVERED = "credentials.delivered"
+CREDENTIALS_HELD = "credentials.held"
+KEY_CREATED = "key.created"
+OPERATION_STARTED = "operation.started"
+OPERATION_FINISHED = "operation.finished"
+LANE_FAULTED = "lane.faulted"
+
+EVENTS: frozenset[str] = frozenset(
+    value for name, value in globals().items() if name.isupper() and isinstance(value, str)
+)
+
+
+def configure(log_format: Literal["json", "console"] | None, *, stream: Any = None) -> None:
+    """Set up structlog for this process. None: console on a terminal, else JSON, to stderr."""
+    out = stream or sys.stderr
+    chosen = log_format or ("console" if out.isatty() else "json")
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if chosen == "console"
+        else structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    )
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if chosen == "json":
+        # Frames' locals could hold a password: only the text of the traceback is kept.
+        processors.append(structlog.processors.format_exc_info)
+    structlog.configure(
+        processors=[*processors, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=True,
+    )
+    # Drivers log to the standard library: their warnings go to the same stream, nothing below.
+    logging.basicConfig(stream=out, level=logging.WARNING, format="%(name)s: %(message)s")
+
+
+def get() -> structlog.typing.FilteringBoundLogger:
+    """The logger that every room uses."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return logger

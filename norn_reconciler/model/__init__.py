@@ -1,0 +1,1 @@
+"""The nouns that every other room shares. Standard library only; nothing here does I/O."""

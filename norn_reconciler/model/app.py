@@ -1,0 +1,58 @@
+"""What is wanted: apps with their sections, and the names they claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NewType, Protocol, runtime_checkable
+
+from norn_reconciler.model.inventory import Held
+
+AppName = NewType("AppName", str)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Claim:
+    """A name, or every name that begins with a prefix, that one app alone may hold.
+
+    space: which names it is about, e.g. `postgres.database`, `kv.keys`, `events.topic`.
+    """
+
+    space: str
+    value: str
+    prefix: bool = False
+
+    def collides(self, other: Claim) -> bool:
+        """True when some name would belong to both."""
+        if self.space != other.space:
+            return False
+        if self.value == other.value:
+            return True
+        return (self.prefix and other.value.startswith(self.value)) or (
+            other.prefix and self.value.startswith(other.value)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.space} {self.value}{'*' if self.prefix else ''}"
+
+
+@runtime_checkable
+class Section(Protocol):
+    """One service's part of a spec: `services.<key>`, validated. Implemented by each provider."""
+
+    def claims(self, app: AppName) -> frozenset[Claim]:
+        """The names this section asks for."""
+        ...
+
+    @staticmethod
+    def held(app: AppName, held: Held) -> frozenset[Claim]:
+        """The names that an inventory row keeps for its app, whatever its spec says now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One app as the fleet wants it. A service that is not in `sections` is wanted empty."""
+
+    name: AppName
+    sections: Mapping[str, Section]

@@ -1,0 +1,74 @@
+"""The one exception tree. Driver exceptions are translated into it at each edge, with `from`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+class NornError(Exception):
+    """Anything norn raises on purpose. The message is for a person and holds no secret."""
+
+
+class LeaseLost(NornError):
+    """This process may no longer write."""
+
+
+class LeaseHeld(NornError):
+    """Another process holds the lease: `holder`, at least until `until` unless it renews."""
+
+    def __init__(self, holder: str, until: datetime) -> None:
+        super().__init__(f"{holder} holds the lease until {until:%Y-%m-%d %H:%M:%S %Z}")
+        self.holder = holder
+        self.until = until
+
+
+class StoreUnavailable(NornError):
+    """norn_db does not answer: observe and report, write nothing."""
+
+
+class SchemaMismatch(NornError):
+    """norn_db's tables are missing, older or newer than this program's. The message says what to
+    type."""
+
+
+class KeyMismatch(NornError):
+    """The master key is not the one that norn_db's credentials were derived from."""
+
+
+class ServiceError(NornError):
+    """A backing service refused or did not answer.
+
+    service: the spec's key (`postgres`, `kv`, `events`). object: what it was about, or "".
+    """
+
+    reason = "ServiceError"
+
+    def __init__(self, service: str, message: str, *, object: str = "", remedy: str = "") -> None:
+        super().__init__(message)
+        self.service = service
+        self.object = object
+        self.remedy = remedy
+
+
+class Unavailable(ServiceError):
+    """The endpoint is down, slow or overloaded: retry with backoff, per endpoint."""
+
+    reason = "Unavailable"
+
+
+class Denied(ServiceError):
+    """The admin user lacks a right: `remedy` names the exact GRANT (or setting)."""
+
+    reason = "Denied"
+
+
+class Conflict(ServiceError):
+    """Somebody else's object, or a name that two apps claim."""
+
+    reason = "Conflict"
+
+
+class Rejected(ServiceError):
+    """The server refused this one request for a reason of its own: retry with backoff, per app."""
+
+    reason = "Rejected"

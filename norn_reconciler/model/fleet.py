@@ -1,0 +1,43 @@
+"""All specs at once, claims settled: what the engine is handed after each look at the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.records import SpecRecord
+
+
+class Folder(StrEnum):
+    """What the specs folder itself looked like. Only OK lets a missing file mean anything."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One app that a file asks for, or whose last good version stays in force.
+
+    rejected: why the file as it stands is not used (first finding, in words); empty when it is.
+    migrations: the spec names migrations. core: validated, not provisioned.
+    """
+
+    app: App
+    record: SpecRecord
+    rejected: str = ""
+    migrations: bool = False
+    core: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """members: by app. vanished: known active apps that no file is about any more."""
+
+    members: Mapping[AppName, Member] = field(default_factory=dict)
+    vanished: Mapping[AppName, Member] = field(default_factory=dict)
+    folder: Folder = Folder.OK

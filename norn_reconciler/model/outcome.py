@@ -1,0 +1,74 @@
+"""What a round found for one app on one service, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from norn_reconciler.model.errors import ServiceError
+from norn_reconciler.model.plan import Action, Problem, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What `Provider.apply` did for one app.
+
+    done: the actions that the server acknowledged, in order. error: why the rest was not tried.
+    proven: the app's new password was already used for a successful login on the way.
+    """
+
+    done: tuple[Action, ...] = ()
+    steps: tuple[Step, ...] = ()
+    error: ServiceError | None = None
+    proven: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One login as the app. reason is empty when ok. response_ms: milliseconds."""
+
+    ok: bool
+    response_ms: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One service, asked once. detail: version when ok, else the error in words."""
+
+    service: str
+    ok: bool
+    response_ms: float
+    detail: str
+    findings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Converged:
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequeueAfter:
+    """Not done yet, and nothing is wrong: look again after `seconds`."""
+
+    seconds: float
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A person must act: the problem says what to type."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Tried, refused by the server or unreachable: tried again after `retry_in` seconds."""
+
+    error: ServiceError
+    retry_in: float
+
+
+Outcome = Converged | RequeueAfter | Blocked | Failed

@@ -1,0 +1,188 @@
+"""What norn_db keeps, as values, and the Protocol the engine writes through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.inventory import Held, ObjectKey, Owned
+from norn_reconciler.model.plan import Step
+from norn_reconciler.model.secret import CredentialMark
+from norn_reconciler.model.status import Condition, Event
+
+
+class AppState(StrEnum):
+    """active: a spec asks for it; removed: none does, access is revoked, data is retained."""
+
+    ACTIVE = "active"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class SpecRecord:
+    """The last good version of an app's file.
+
+    file: path relative to the specs folder. file_digest: SHA-256 hex of its bytes. size: bytes;
+    mtime_ns: nanoseconds: with equal size, mtime and bytes they count as an earlier look.
+    canonical: the spec as canonical JSON, secrets in it only as digests.
+    """
+
+    file: str
+    file_digest: str
+    size: int
+    mtime_ns: int
+    canonical: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppRecord:
+    """One app as norn_db knows it. generation: 1, 2, …; it moves with the canonical spec."""
+
+    app: AppName
+    spec: SpecRecord
+    generation: int
+    observed_generation: int = 0
+    state: AppState = AppState.ACTIVE
+    paused: bool = False
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecord:
+    """What converged last for one app on one service.
+
+    desired_digest: SHA-256 hex of the desired state that was verified; a later difference on the
+    server with an equal digest is drift. mark: of the password that was applied and proven.
+    """
+
+    desired_digest: str | None = None
+    mark: CredentialMark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that an engine starts from, read in one transaction.
+
+    inventory and services are keyed by service key, then app.
+    key_fingerprint: of the master key that the recorded credentials were derived from.
+    """
+
+    apps: Mapping[AppName, AppRecord] = field(default_factory=dict)
+    inventory: Mapping[str, Mapping[AppName, Owned]] = field(default_factory=dict)
+    services: Mapping[str, Mapping[AppName, ServiceRecord]] = field(default_factory=dict)
+    key_fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One round that acted on an app, as the deployments table shows it."""
+
+    id: str
+    app: AppName
+    status: str
+    steps: tuple[Step, ...]
+    error: str | None
+    started_at: datetime
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ForgeState:
+    """An app's row in forge_states. resources: JSON-ready description of what it has, no secret."""
+
+    app: AppName
+    status: str
+    steps: tuple[Step, ...]
+    resources: Mapping[str, object]
+    error: str | None
+    started_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Rows to write in one transaction, one statement a table. An empty one writes nothing.
+
+    inventory: (service, app) → every row as it should be now (rows that are gone are deleted).
+    """
+
+    apps: Sequence[AppRecord] = ()
+    inventory: Mapping[tuple[str, AppName], Owned] = field(default_factory=dict)
+    services: Mapping[tuple[str, AppName], ServiceRecord] = field(default_factory=dict)
+    events: Sequence[Event] = ()
+    deployments: Sequence[Deployment] = ()
+    forge_states: Sequence[ForgeState] = ()
+    forgotten: Sequence[AppName] = ()
+    key_fingerprint: str | None = None
+
+    def __bool__(self) -> bool:
+        return any(
+            (
+                self.apps, self.inventory, self.services, self.events, self.deployments,
+                self.forge_states, self.forgotten, self.key_fingerprint,
+            )
+        )  # fmt: skip
+
+
+class OperationState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A person's request, done by the writer step by step.
+
+    kind: reconcile | confirm | adopt | forget | pause | resume. app is None for confirm.
+    digest: what the person saw and agreed to. result: one line for the person, when ended.
+    """
+
+    id: int
+    kind: str
+    app: AppName | None
+    state: OperationState = OperationState.QUEUED
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    digest: str | None = None
+    step: str = ""
+    result: str = ""
+    requested_by: str = ""
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The single writer's mandate. epoch rises by one with each new holder."""
+
+    holder: str
+    epoch: int
+    seconds: float
+
+
+class Store(Protocol):
+    """norn_db as the engine sees it. Every method raises StoreUnavailable when it does not answer;
+    every writing method takes the epoch and raises LeaseLost when a newer one exists."""
+
+    async def snapshot(self) -> Snapshot: ...
+
+    async def claim(
+        self, epoch: int, service: str, rows: Mapping[AppName, Mapping[ObjectKey, Held]]
+    ) -> None:
+        """Write intent rows, one commit for the batch."""
+        ...
+
+    async def record(self, epoch: int, changes: Changes) -> None:
+        """Write all of `changes` in one transaction. Does nothing at all when it is empty."""
+        ...
+
+    async def pending_operations(self) -> Sequence[Operation]:
+        """Queued and running ones, oldest first."""
+        ...
+
+    async def update_operation(self, epoch: int, operation: Operation) -> None: ...

@@ -1,0 +1,106 @@
+"""What the inventory should say about an app's topics and user, from what is seen. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin, Owned
+from norn_reconciler.model.plan import Effect, Wanted
+from norn_reconciler.providers.events.actions import AlterConfig, EventsAction, user_key
+from norn_reconciler.providers.events.state import (
+    TOPIC,
+    USER,
+    Desired,
+    Observed,
+    TopicSpec,
+    TopicState,
+    same_value,
+)
+
+
+def confirm(wanted: Wanted[Desired], observed: Observed, done: Sequence[EventsAction]) -> Owned:
+    """The rows as they should be now; equal to `wanted.owned` when nothing moved."""
+    rows: dict[ObjectKey, Held] = dict(wanted.owned)
+    for action in done:
+        if action.effect is Effect.CREATE:
+            rows.setdefault(action.key, Held(action.kind, action.name, HeldState.CLAIMED))
+    specs = {spec.name: spec for spec in wanted.desired.topics}
+    changed = {action.name: action for action in done if isinstance(action, AlterConfig)}
+    confirmed: dict[ObjectKey, Held] = {}
+    for key, row in rows.items():
+        if row.kind == TOPIC:
+            now = _topic(row, specs.get(row.name), observed, changed.get(row.name))
+        elif row.kind == USER:
+            now = _user(row, wanted.desired, observed)
+        else:
+            now = row
+        if now is not None:
+            confirmed[key] = now
+    return confirmed
+
+
+def adoptable(wanted: Wanted[Desired], observed: Observed) -> Owned:
+    """Rows for the desired objects that are there and not owned."""
+    desired = wanted.desired
+    found: dict[ObjectKey, Held] = {}
+    for spec in desired.topics:
+        state, key = observed.topics.get(spec.name), (TOPIC, spec.name)
+        if state is not None and key not in wanted.owned:
+            found[key] = Held(
+                TOPIC, spec.name, origin=Origin.ADOPTED, server_id=state.topic_id, settings={}
+            )
+    key = user_key(desired.app)
+    if desired.declared and observed.mechanisms and key not in wanted.owned:
+        found[key] = Held(USER, desired.app, origin=Origin.ADOPTED)
+    return found
+
+
+def _topic(
+    row: Held, spec: TopicSpec | None, observed: Observed, altered: AlterConfig | None
+) -> Held | None:
+    state = observed.topics.get(row.name)
+    if state is None:
+        # Wanted and gone: the row stays, so that the next plan knows that data was lost.
+        return row if spec is not None else None
+    server_id = state.topic_id or row.server_id
+    if spec is not None:
+        settings = _settings(row.settings, spec, state, altered)
+        return replace(row, state=HeldState.OWNED, server_id=server_id, settings=settings)
+    reachable = any(
+        acl.type == "TOPIC" and acl.pattern == "LITERAL" and acl.name == row.name
+        for acl in observed.acls
+    )
+    kept = row.state if reachable else HeldState.RETAINED
+    return replace(row, state=kept, server_id=server_id)
+
+
+def _settings(
+    before: Mapping[str, str], spec: TopicSpec, state: TopicState, altered: AlterConfig | None
+) -> Mapping[str, str]:
+    """The keys that norn answers for: declared ones that are in force, and dropped ones that are
+    still to be reset."""
+    sent = dict(altered.setting) if altered is not None else {}
+    settings = {
+        key: value
+        for key, value in spec.config
+        if (found := state.config.get(key)) is not None
+        and same_value(value, found.value)
+        and (found.own or sent.get(key) == value or before.get(key) == value)
+    }
+    for key, value in before.items():
+        found = state.config.get(key)
+        if key not in settings and found is not None and found.own:
+            settings[key] = value
+    return settings
+
+
+def _user(row: Held, desired: Desired, observed: Observed) -> Held | None:
+    if desired.declared:
+        return replace(row, state=HeldState.OWNED) if observed.mechanisms else row
+    if observed.acls:
+        return row
+    if not observed.mechanisms:
+        return None
+    # An adopted user is never dropped; without an ACL it can log in and do nothing.
+    return replace(row, state=HeldState.RETAINED) if row.origin is Origin.ADOPTED else row

@@ -1,0 +1,78 @@
+"""What a plan reports because it cannot, or must not, mend it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from norn_reconciler.model.inventory import Held
+from norn_reconciler.model.plan import Problem, Severity
+from norn_reconciler.providers.events.acl import AclBinding, AclRule, rules
+from norn_reconciler.providers.events.state import TopicSpec, TopicState
+
+_FLAGS = {"TOPIC": "--topic", "GROUP": "--group", "TRANSACTIONAL_ID": "--transactional-id"}
+
+
+def foreign_user(app: str) -> Problem:
+    return Problem(
+        Severity.BLOCKING,
+        "Conflict",
+        f"a SCRAM user {app} exists that norn did not make: nothing is granted to it",
+        f"norn adopt {app}",
+    )
+
+
+def foreign_topic(app: str, topic: str) -> Problem:
+    return Problem(
+        Severity.BLOCKING,
+        "Conflict",
+        f"topic {topic} exists and norn did not make it",
+        f"norn adopt {app}",
+    )
+
+
+def topic_differs(spec: TopicSpec, state: TopicState, held: Held) -> Iterator[Problem]:
+    """Differences of a topic of norn's that no request can mend."""
+    if held.server_id and state.topic_id and held.server_id != state.topic_id:
+        yield Problem(
+            Severity.WARNING,
+            "TopicReplaced",
+            f"topic {spec.name} was deleted and made again: what was in it is lost "
+            f"(topic id {held.server_id} before, {state.topic_id} now)",
+        )
+    if spec.partitions is not None and spec.partitions < state.partitions:
+        yield Problem(
+            Severity.WARNING,
+            "PartitionsShrink",
+            f"topic {spec.name} has {state.partitions} partitions, the spec says "
+            f"{spec.partitions}: partitions cannot shrink; the rest of the spec is in force",
+            f"write partitions: {state.partitions} in the spec, or make a new topic",
+        )
+    if spec.replication is not None and spec.replication != state.replication:
+        yield Problem(
+            Severity.WARNING,
+            "ReplicationDiffers",
+            f"topic {spec.name} has replication factor {state.replication}, the spec says "
+            f"{spec.replication}: norn does not move replicas; the rest of the spec is in force",
+            f"rpk topic alter-config {spec.name} --set replication.factor={spec.replication}, "
+            "or on Kafka a reassignment by kafka-reassign-partitions",
+        )
+
+
+def foreign_grants(app: str, foreign: frozenset[AclBinding]) -> Iterator[Problem]:
+    """One warning per rule by which a user that is not norn's reaches the app's names."""
+    for rule in rules(foreign):
+        yield Problem(
+            Severity.WARNING,
+            "ForeignGrant",
+            f"an ACL that is not norn's reaches what belongs to {app}: {rule}",
+            _remove(rule),
+        )
+
+
+def _remove(rule: AclRule) -> str:
+    operations = ",".join(op.lower().replace("_", "") for op in rule.operations)
+    return (
+        f"rpk security acl delete --allow-principal '{rule.principal}' --allow-host '{rule.host}' "
+        f"--operation {operations} {_FLAGS[rule.type]} '{rule.name}' "
+        f"--resource-pattern-type {rule.pattern.lower()}"
+    )

@@ -1,0 +1,159 @@
+"""The events provider: what the engine calls, each verb handed to the module that does it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.errors import ServiceError
+from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.outcome import Applied, Health, Proof
+from norn_reconciler.model.plan import Plan, Wanted
+from norn_reconciler.model.ports import Fence
+from norn_reconciler.model.secret import Credential, Secret
+from norn_reconciler.providers.events import inventory
+from norn_reconciler.providers.events.acl import wanted_acls
+from norn_reconciler.providers.events.actions import EventsAction
+from norn_reconciler.providers.events.apply import apply
+from norn_reconciler.providers.events.client import EventsClient
+from norn_reconciler.providers.events.diagnose import diagnose
+from norn_reconciler.providers.events.endpoint import Endpoint
+from norn_reconciler.providers.events.observe import names_norn_user, observe
+from norn_reconciler.providers.events.plan import plan
+from norn_reconciler.providers.events.prove import prove
+from norn_reconciler.providers.events.read import read_topics
+from norn_reconciler.providers.events.section import EventsSection, variable
+from norn_reconciler.providers.events.state import (
+    MECHANISM,
+    SERVICE,
+    Desired,
+    Observed,
+    TopicSpec,
+)
+
+_LOGINS_AT_ONCE = 8
+
+
+class EventsProvider:
+    """Redpanda or Apache Kafka through the Kafka API.
+
+    brokers: comma list of host:port, the admin's way in. advertised: the same for apps, None when
+    it is no other. request_timeout: seconds for one request. Construction does no I/O.
+    """
+
+    key = SERVICE
+    title = "Redpanda"
+    condition = "TopicsReady"
+    section = EventsSection
+
+    def __init__(
+        self,
+        *,
+        brokers: str,
+        security_protocol: str = "SASL_PLAINTEXT",
+        sasl_mechanism: str = "SCRAM-SHA-256",
+        username: str | None = None,
+        password: Secret | None = None,
+        ca_file: str | None = None,
+        advertised: str | None = None,
+        request_timeout: float = 10.0,
+    ) -> None:
+        self._advertised = advertised or brokers
+        endpoint = Endpoint.parse(brokers, security_protocol, ca_file, request_timeout)
+        self._apps_way_in = Endpoint.parse(
+            self._advertised, security_protocol, ca_file, request_timeout
+        )
+        self._client = EventsClient(endpoint, sasl_mechanism, username, password)
+        self._logins = asyncio.Semaphore(_LOGINS_AT_ONCE)
+        self._norn_apps: set[str] = set()
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far, logins not counted: what a round costs."""
+        return self._client.requests
+
+    def desired(self, app: App, credential: Credential) -> Desired:
+        section = app.sections.get(SERVICE)
+        if not isinstance(section, EventsSection):
+            return Desired(app.name, False, (), (), credential)
+        topics = sorted(
+            TopicSpec(t.name, t.partitions, t.replication, tuple(sorted(t.config.items())))
+            for t in section.topics
+        )
+        acls = wanted_acls(app.name, (topic.name for topic in topics))
+        return Desired(app.name, True, tuple(topics), acls, credential)
+
+    async def observe(
+        self, wanted: Mapping[AppName, Wanted[Desired]]
+    ) -> Mapping[AppName, Observed | ServiceError]:
+        for app, one in wanted.items():
+            if names_norn_user(one):
+                self._norn_apps.add(app)
+            else:
+                self._norn_apps.discard(app)
+        return await observe(self._client, wanted, self._norn_apps)
+
+    def plan(self, wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
+        return plan(wanted, observed)
+
+    async def apply(
+        self, plans: Mapping[AppName, tuple[EventsAction, ...]], fence: Fence
+    ) -> Mapping[AppName, Applied]:
+        return await apply(self._client, plans, fence)
+
+    def confirm(
+        self, wanted: Wanted[Desired], observed: Observed, done: Sequence[EventsAction]
+    ) -> Owned:
+        return inventory.confirm(wanted, observed, done)
+
+    def adoptable(self, wanted: Wanted[Desired], observed: Observed) -> Owned:
+        return inventory.adoptable(wanted, observed)
+
+    def env(self, app: App, credential: Credential) -> Mapping[str, str]:
+        section = app.sections.get(SERVICE)
+        if not isinstance(section, EventsSection):
+            return {}
+        names = [topic.name for topic in section.topics]
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self._advertised,
+            "REDPANDA_BROKERS": self._advertised,
+            "KAFKA_SECURITY_PROTOCOL": self._apps_way_in.security_protocol,
+            "KAFKA_SASL_MECHANISM": MECHANISM,
+            "KAFKA_SASL_USERNAME": app.name,
+            "KAFKA_SASL_PASSWORD": credential.password.reveal(),
+            "KAFKA_TOPICS": ",".join(names),
+            **{variable(name): name for name in names},
+        }
+
+    async def prove(self, app: App, credential: Credential) -> Proof:
+        async with self._logins:
+            return await prove(self._apps_way_in, app.name, credential.password)
+
+    async def check(self) -> Health:
+        started = time.monotonic()
+        try:
+            found = await read_topics(self._client, ())
+            version = await self._client.version()
+        except ServiceError as error:
+            return Health(SERVICE, False, _since(started), str(error))
+        count = len(found.brokers)
+        detail = f"Kafka API {version}, {count} broker{'' if count == 1 else 's'}"
+        return Health(SERVICE, True, _since(started), detail)
+
+    async def diagnose(self) -> Health:
+        return await diagnose(self._client, await self.check())
+
+    async def end_sessions(self, instance: str) -> int:
+        """Nothing to end: a request is one round trip, and is over or lost with its
+        sender."""
+        return 0
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _since(started: float) -> float:
+    """Milliseconds since `started`."""
+    return (time.monotonic() - started) * 1000

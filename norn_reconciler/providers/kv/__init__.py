@@ -1,0 +1,1 @@
+"""One ACL user an app on Valkey, held to its own key prefix. Importing this imports no driver."""

@@ -1,0 +1,117 @@
+"""Valkey as the engine sees it: each verb hands on to the module that does it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from valkey.exceptions import ResponseError
+
+from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.errors import ServiceError
+from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.outcome import Applied, Health, Proof
+from norn_reconciler.model.plan import Plan, Wanted
+from norn_reconciler.model.ports import Fence
+from norn_reconciler.model.secret import Credential
+from norn_reconciler.providers.kv import apply, diagnose, inventory, login, observe, plan
+from norn_reconciler.providers.kv.actions import KvAction
+from norn_reconciler.providers.kv.client import KvClient
+from norn_reconciler.providers.kv.endpoint import Endpoint
+from norn_reconciler.providers.kv.section import KvSection
+from norn_reconciler.providers.kv.state import SERVICE, Desired, Observed, sha256_of
+
+
+class KvProvider:
+    """Implements model.ports.Provider.
+
+    request_timeout: seconds, the longest one request may take. config_rewrite: whether users may be
+    saved by CONFIG REWRITE on a server without an aclfile.
+    """
+
+    key = SERVICE
+    title = "Valkey"
+    condition = "KeyspaceReady"
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        request_timeout: float = 10.0,
+        config_rewrite: bool = False,
+    ) -> None:
+        self._client = KvClient(endpoint, request_timeout, config_rewrite)
+        self._reserved = frozenset({endpoint.username})
+
+    @property
+    def requests(self) -> int:
+        """How many requests norn's own connection has sent."""
+        return self._client.requests
+
+    def desired(self, app: App, credential: Credential) -> Desired:
+        section = app.sections.get(SERVICE)
+        namespace = section.namespace if isinstance(section, KvSection) else None
+        return Desired(app.name, namespace, sha256_of(credential), credential.mark)
+
+    async def observe(
+        self, wanted: Mapping[AppName, Wanted[Desired]]
+    ) -> Mapping[AppName, Observed | ServiceError]:
+        return await observe.observe(self._client, wanted)
+
+    def plan(self, wanted: Wanted[Desired], observed: Observed) -> Plan[KvAction]:
+        return plan.plan(wanted, observed, self._reserved)
+
+    async def apply(
+        self, plans: Mapping[AppName, tuple[KvAction, ...]], fence: Fence
+    ) -> Mapping[AppName, Applied]:
+        return await apply.apply(self._client, plans, fence)
+
+    def confirm(
+        self, wanted: Wanted[Desired], observed: Observed, done: Sequence[KvAction]
+    ) -> Owned:
+        return inventory.confirm(wanted, observed, done)
+
+    def adoptable(self, wanted: Wanted[Desired], observed: Observed) -> Owned:
+        return inventory.adoptable(wanted, observed)
+
+    def env(self, app: App, credential: Credential) -> Mapping[str, str]:
+        section = app.sections.get(SERVICE)
+        if not isinstance(section, KvSection):
+            return {}
+        address = self._client.endpoint.address
+        return {
+            "VALKEY_URL": address.url("valkey", app.name, credential.password),
+            "REDIS_URL": address.url("redis", app.name, credential.password),
+            "KV_NAMESPACE": section.namespace,
+        }
+
+    async def prove(self, app: App, credential: Credential) -> Proof:
+        namespace = self.desired(app, credential).namespace
+        client = self._client
+        return await login.prove(
+            client.endpoint, client.seconds, app.name, credential.password, namespace
+        )
+
+    async def check(self) -> Health:
+        began = time.perf_counter()
+        try:
+            pong, info = await self._client.ask((("PING",), ("INFO", "server")))
+            if isinstance(pong, ResponseError):
+                raise self._client.fault(pong)
+        except ServiceError as fault:
+            return Health(SERVICE, False, (time.perf_counter() - began) * 1000, str(fault))
+        took = (time.perf_counter() - began) * 1000
+        fields = {} if isinstance(info, ResponseError) else observe.info_of(info)
+        version = fields.get("valkey_version") or fields.get("redis_version") or "unknown version"
+        return Health(SERVICE, True, took, f"{fields.get('server_name', 'valkey')} {version}")
+
+    async def diagnose(self) -> Health:
+        return await diagnose.diagnose(self._client, await self.check())
+
+    async def end_sessions(self, instance: str) -> int:
+        """Nothing to end: a request is one round trip, and is over or lost with its
+        sender."""
+        return 0
+
+    async def close(self) -> None:
+        await self._client.close()

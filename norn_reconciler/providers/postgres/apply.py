@@ -1,0 +1,284 @@
+"""Does the actions of a batch, phase by phase. What fits a transaction goes out as one message for
+all apps; when that fails, each app goes by itself, so that only the one at fault is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg.sql import SQL, Composed
+
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import Conflict, LeaseLost, NornError, ServiceError, Unavailable
+from norn_reconciler.model.outcome import Applied
+from norn_reconciler.model.plan import Step
+from norn_reconciler.model.ports import Fence
+from norn_reconciler.model.secret import Credential
+from norn_reconciler.providers.postgres import render, verifier
+from norn_reconciler.providers.postgres.actions import PostgresAction
+from norn_reconciler.providers.postgres.client import CONNECTIONS, AdminClient, Session
+from norn_reconciler.providers.postgres.database_actions import (
+    CreateDatabase,
+    DropInvalidDatabase,
+    HardenSchema,
+)
+from norn_reconciler.providers.postgres.faults import DUPLICATES, translate
+from norn_reconciler.providers.postgres.remedies import remedy
+from norn_reconciler.providers.postgres.role_actions import CreateRole, SetPassword
+from norn_reconciler.providers.postgres.state import INVALID, SERVICE
+
+_LOGINS = 8  # at once
+_ALONE = (CreateDatabase, DropInvalidDatabase, HardenSchema)  # not fit for a shared transaction
+
+Verifiers = Mapping[Credential | None, str]
+Harden = Callable[[HardenSchema], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Progress:
+    """One app within one apply."""
+
+    app: AppName
+    done: list[PostgresAction] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    error: ServiceError | None = None
+    proven: bool = False
+
+    def succeeded(self, actions: Iterable[PostgresAction], began: float) -> None:
+        for action in actions:
+            self.done.append(action)
+            self.steps.append(Step(action.summary(), "ok", _ms_since(began)))
+
+    def failed(self, action: PostgresAction, began: float, error: ServiceError) -> None:
+        self.error = error
+        self.steps.append(Step(action.summary(), "failed", _ms_since(began), str(error)))
+
+
+class Applier:
+    """harden: does a HardenSchema, logged in as the app. hardening_proves: that login went the very
+    way that apps are told to take."""
+
+    def __init__(self, client: AdminClient, harden: Harden, hardening_proves: bool) -> None:
+        self._client = client
+        self._harden = harden
+        self._hardening_proves = hardening_proves
+
+    async def apply(
+        self, plans: Mapping[AppName, tuple[PostgresAction, ...]], fence: Fence
+    ) -> dict[AppName, Applied]:
+        """Raises Unavailable when PostgreSQL as a whole does not answer, and LeaseLost."""
+        verifiers = await _verifiers(plans)
+        progress = {app: _Progress(app) for app in plans}
+        for phase in sorted({action.phase for plan in plans.values() for action in plan}):
+            due = {
+                app: tuple(a for a in plan if a.phase == phase)
+                for app, plan in plans.items()
+                if progress[app].error is None
+            }
+            due = {app: actions for app, actions in due.items() if actions}
+            alone = [(progress[app], a) for app, acts in due.items() for a in acts if _alone(a)]
+            if alone:
+                await self._one_by_one(alone, fence)
+            else:
+                await self._together(due, progress, verifiers, fence)
+        return {
+            app: Applied(tuple(p.done), tuple(p.steps), p.error, p.proven)
+            for app, p in progress.items()
+        }
+
+    async def _together(
+        self,
+        due: Mapping[AppName, tuple[PostgresAction, ...]],
+        progress: Mapping[AppName, _Progress],
+        verifiers: Verifiers,
+        fence: Fence,
+    ) -> None:
+        if not due:
+            return
+        began = time.monotonic()
+        try:
+            await self._send([a for actions in due.values() for a in actions], verifiers, fence)
+        except psycopg.Error:
+            # One of them was refused, and with it all were rolled back.
+            for app, actions in due.items():
+                await self._by_itself(progress[app], actions, verifiers, fence)
+        else:
+            for app, actions in due.items():
+                progress[app].succeeded(actions, began)
+
+    async def _by_itself(
+        self,
+        progress: _Progress,
+        actions: Sequence[PostgresAction],
+        verifiers: Verifiers,
+        fence: Fence,
+    ) -> None:
+        """One action a message: what precedes the one at fault is done."""
+        for action in actions:
+            began = time.monotonic()
+            try:
+                await self._send([action], verifiers, fence)
+            except psycopg.Error as fault:
+                if isinstance(action, CreateRole) and await self._made_before(action, fault):
+                    progress.succeeded([action], began)
+                    continue
+                progress.failed(action, began, self._fault(fault, action))
+                return
+            progress.succeeded([action], began)
+
+    async def _send(
+        self,
+        actions: Sequence[PostgresAction],
+        verifiers: Verifiers,
+        fence: Fence,
+    ) -> None:
+        """One message, one transaction. Raises psycopg.Error, or Unavailable on silence."""
+
+        async def send(session: Session) -> None:
+            statements = [
+                statement
+                for action in actions
+                for statement in render.statements(
+                    action, session.version, verifiers.get(_credential(action), "")
+                )
+            ]
+            fence.check()
+            await session.conn.execute(SQL("; ").join(statements))
+
+        await self._request(send)
+
+    async def _one_by_one(
+        self, alone: Sequence[tuple[_Progress, PostgresAction]], fence: Fence
+    ) -> None:
+        """Databases on all connections at once, logins several at a time."""
+        waiting = iter(alone)
+        stop: list[NornError] = []
+
+        async def worker() -> None:
+            for progress, action in waiting:
+                if stop:
+                    return
+                if progress.error is not None:
+                    continue
+                began = time.monotonic()
+                try:
+                    await self._alone(action, fence)
+                except (LeaseLost, Unavailable) as fault:
+                    if isinstance(action, HardenSchema) and isinstance(fault, Unavailable):
+                        progress.failed(action, began, fault)
+                        continue
+                    stop.append(fault)
+                    return
+                except ServiceError as fault:
+                    progress.failed(action, began, fault)
+                else:
+                    progress.succeeded([action], began)
+                    if isinstance(action, HardenSchema) and self._hardening_proves:
+                        progress.proven = True
+
+        hardening = any(isinstance(action, HardenSchema) for _, action in alone)
+        await asyncio.gather(*(worker() for _ in range(_LOGINS if hardening else CONNECTIONS)))
+        if stop:
+            raise stop[0]
+
+    async def _alone(self, action: PostgresAction, fence: Fence) -> None:
+        try:
+            match action:
+                case HardenSchema():
+                    fence.check()
+                    await self._harden(action)
+                case DropInvalidDatabase():
+                    await self._request(lambda session: _drop_invalid(session, action, fence))
+                case CreateDatabase():
+                    statement = render.create_database(action)
+                    await self._request(lambda session: _execute(session, statement, fence))
+        except psycopg.Error as fault:
+            if isinstance(action, CreateDatabase) and await self._made_before(action, fault):
+                return
+            raise self._fault(fault, action) from fault
+
+    async def _made_before(self, action: CreateRole | CreateDatabase, fault: psycopg.Error) -> bool:
+        """Whether a duplicate is what norn itself had made: by its witness, or by its owner."""
+        if fault.sqlstate not in DUPLICATES:
+            return False
+        if isinstance(action, CreateRole):
+            question = "SELECT 1 FROM pg_roles WHERE rolname = %s AND "
+            question += "shobj_description(oid, 'pg_authid') = %s"
+            names = [action.name, action.comment]
+        else:
+            question = "SELECT 1 FROM pg_database WHERE datname = %s AND "
+            question += "pg_get_userbyid(datdba) = %s AND datconnlimit <> -2"
+            names = [action.name, action.owner]
+
+        async def ask(session: Session) -> bool:
+            return await (await session.conn.execute(question, names)).fetchone() is not None
+
+        return await self._request(ask)
+
+    async def _request(self, work: Callable[[Session], Awaitable[object]]) -> bool:
+        async def send(session: Session) -> bool:
+            return bool(await work(session))
+
+        try:
+            return await self._client.request(send)
+        except (psycopg.Error, TimeoutError, OSError) as fault:
+            error = translate(fault)
+            if isinstance(error, Unavailable):
+                raise error from fault
+            raise
+
+    def _fault(self, fault: psycopg.Error, action: PostgresAction) -> ServiceError:
+        error = translate(
+            fault,
+            object=action.name,
+            remedy=remedy(action, self._client.admin, self._client.version),
+        )
+        if isinstance(error, Conflict):
+            return Conflict(
+                SERVICE,
+                f"{action.kind} {action.name} was made by somebody else just now",
+                object=action.name,
+            )
+        return error
+
+
+def _alone(action: PostgresAction) -> bool:
+    return isinstance(action, _ALONE)
+
+
+def _credential(action: PostgresAction) -> Credential | None:
+    return action.credential if isinstance(action, CreateRole | SetPassword) else None
+
+
+async def _verifiers(
+    plans: Mapping[AppName, tuple[PostgresAction, ...]],
+) -> Verifiers:
+    """One for each password that is to be set, computed off the loop."""
+    wanted = {_credential(a) for plan in plans.values() for a in plan} - {None}
+
+    def compute() -> Verifiers:
+        return {c: verifier.make(c.password) for c in wanted if c is not None}
+
+    return await asyncio.to_thread(compute) if wanted else {}
+
+
+async def _execute(session: Session, statement: Composed, fence: Fence) -> None:
+    fence.check()
+    await session.conn.execute(statement)
+
+
+async def _drop_invalid(session: Session, action: DropInvalidDatabase, fence: Fence) -> None:
+    """Only that very database, and only while it is invalid: it has no data to lose."""
+    cursor = await session.conn.execute(
+        "SELECT 1 FROM pg_database WHERE oid = %s AND datname = %s AND datconnlimit = %s",
+        [action.oid, action.name, INVALID],
+    )
+    if await cursor.fetchone() is not None:
+        await _execute(session, render.drop_database(action.name), fence)
+
+
+def _ms_since(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

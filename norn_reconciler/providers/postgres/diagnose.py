@@ -1,0 +1,194 @@
+"""What `norn doctor` says of PostgreSQL. Reads, tries two logins, changes nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+
+from norn_reconciler.model.plan import Problem, Severity
+from norn_reconciler.model.secret import Secret
+from norn_reconciler.providers.postgres.actions import quoted
+from norn_reconciler.providers.postgres.client import OLDEST, Session, bounded, connect
+from norn_reconciler.providers.postgres.endpoint import Endpoint
+from norn_reconciler.providers.postgres.faults import translate
+
+NEWEST = 18
+_PUBLISHED = ("norn", "norn", "norn_db")  # user, password, database, as the manual prints them
+
+_ME = """
+SELECT current_user, r.rolsuper, r.rolcreatedb, r.rolcreaterole,
+       has_parameter_privilege('temp_file_limit', 'SET'), current_setting('password_encryption')
+  FROM pg_roles r WHERE r.rolname = current_user
+"""
+_OPEN = """
+SELECT d.datname
+  FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) x
+ WHERE d.datname = ANY(%s) AND x.grantee = 0 AND x.privilege_type = 'CONNECT'
+ ORDER BY 1
+"""
+_MD5 = "SELECT rolname FROM pg_authid WHERE rolpassword LIKE 'md5%' ORDER BY 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """version: e.g. 180004. open_databases: shared ones that PUBLIC may connect to. md5_roles:
+    None where the admin may not see verifiers."""
+
+    version: int
+    admin: str
+    superuser: bool
+    createdb: bool
+    createrole: bool
+    limits_temp_files: bool
+    password_encryption: str
+    open_databases: tuple[str, ...]
+    md5_roles: tuple[str, ...] | None
+
+
+async def read(session: Session, norn_databases: frozenset[str]) -> Facts:
+    """One round trip, two where verifiers can be read. Raises psycopg.Error."""
+    shared = sorted({"postgres", "template1"} | norn_databases)
+    async with session.conn.pipeline():
+        me = await session.conn.execute(_ME)
+        opened = await session.conn.execute(_OPEN, [shared])
+        mine = await me.fetchall()
+        names = await opened.fetchall()
+    md5 = None
+    if session.authid_readable:
+        md5 = tuple(row[0] for row in await (await session.conn.execute(_MD5)).fetchall())
+    admin, superuser, createdb, createrole, limits_temp_files, encryption = mine[0]
+    return Facts(
+        session.version,
+        admin,
+        superuser,
+        createdb,
+        createrole,
+        limits_temp_files,
+        encryption,
+        tuple(row[0] for row in names),
+        md5,
+    )
+
+
+async def wrong_password_passes(url: Secret, name: str, seconds: float) -> bool:
+    """Whether the server lets the admin in with a password that cannot be right: then no login
+    proves anything."""
+    return await _passes(url, name, seconds, password=secrets.token_urlsafe(32))
+
+
+async def published_password_passes(
+    endpoint: Endpoint, sslmode: str, name: str, seconds: float
+) -> bool:
+    user, password, database = _PUBLISHED
+    url = endpoint.app_url(user, Secret(password), database, sslmode)
+    return await _passes(url, name, seconds, **dict(endpoint.trust))
+
+
+async def _passes(url: Secret, name: str, seconds: float, **more: str) -> bool:
+    """Raises Unavailable when nobody answers."""
+
+    async def attempt() -> None:
+        conn = await connect(url, name, "", seconds=seconds, database="postgres", **more)
+        await conn.close()
+
+    try:
+        await bounded(attempt(), seconds)
+    except psycopg.Error as fault:
+        if "FATAL:" in str(fault):
+            return False  # it answered, and refused
+        raise translate(fault) from fault
+    except (TimeoutError, OSError) as fault:
+        raise translate(fault) from fault
+    return True
+
+
+def blocks(problem: Problem) -> bool:
+    return problem.severity is Severity.BLOCKING
+
+
+def judge(facts: Facts, *, wrong_password: bool, published_password: bool) -> tuple[Problem, ...]:
+    """Findings, the blocking ones first. Pure."""
+    found = [*_rights(facts), *_logins(facts, wrong_password, published_password)]
+    return tuple(sorted(found, key=lambda problem: not blocks(problem)))
+
+
+def _rights(facts: Facts) -> Iterator[Problem]:
+    admin, major = quoted(facts.admin), facts.version // 10000
+    if major > NEWEST:  # one that is too old is not talked to at all
+        yield Problem(
+            Severity.WARNING,
+            "Version",
+            f"PostgreSQL {major} was not tried with norn: {OLDEST} to {NEWEST} were",
+        )
+    for has, right in ((facts.createdb, "CREATEDB"), (facts.createrole, "CREATEROLE")):
+        if not has and not facts.superuser:
+            yield Problem(
+                Severity.BLOCKING,
+                "Denied",
+                f"{facts.admin} lacks {right}",
+                f"as a superuser: ALTER ROLE {admin} {right}",
+            )
+    if facts.superuser:
+        yield Problem(
+            Severity.WARNING,
+            "Superuser",
+            f"{facts.admin} is a superuser; norn needs CREATEDB and CREATEROLE only",
+            "make a role of its own: CREATE ROLE norn_admin LOGIN CREATEDB CREATEROLE PASSWORD …",
+        )
+    elif facts.createrole and facts.version < 160000:
+        yield Problem(
+            Severity.WARNING,
+            "CreateRole",
+            f"before PostgreSQL 16 CREATEROLE makes {facts.admin} nearly a superuser: guard its "
+            "password as one",
+        )
+    if not facts.limits_temp_files:
+        yield Problem(
+            Severity.WARNING,
+            "TempFileLimit",
+            "an app's queries may fill the disk with temporary files",
+            f"as a superuser: GRANT SET ON PARAMETER temp_file_limit TO {admin}",
+        )
+    for name in facts.open_databases:
+        grant = "" if name != "postgres" else f"; GRANT CONNECT ON DATABASE postgres TO {admin}"
+        yield Problem(
+            Severity.WARNING,
+            "PublicConnect",
+            f"every role may connect to database {name}, and from there drop its own database",
+            f"as a superuser: REVOKE ALL ON DATABASE {quoted(name)} FROM PUBLIC{grant}",
+        )
+
+
+def _logins(facts: Facts, wrong_password: bool, published_password: bool) -> Iterator[Problem]:
+    if wrong_password:
+        yield Problem(
+            Severity.BLOCKING,
+            "TrustAuthentication",
+            "the server accepts a wrong password: anybody who reaches it is any app, or norn",
+            "in pg_hba.conf, replace trust by scram-sha-256, then SELECT pg_reload_conf()",
+        )
+    elif published_password:
+        yield Problem(
+            Severity.WARNING,
+            "PublishedPassword",
+            "role norn has the password that the manual prints",
+            "if others reach this server: ALTER ROLE norn PASSWORD … and set NORN_DATABASE_URL",
+        )
+    if facts.password_encryption != "scram-sha-256":
+        yield Problem(
+            Severity.WARNING,
+            "PasswordEncryption",
+            f"password_encryption is {facts.password_encryption}: passwords that apps set for "
+            "themselves are stored weakly",
+            "as a superuser: ALTER SYSTEM SET password_encryption = 'scram-sha-256'",
+        )
+    for role in facts.md5_roles or ():
+        yield Problem(
+            Severity.WARNING,
+            "Md5Password",
+            f"the password of role {role} is stored as MD5",
+            f"ALTER ROLE {quoted(role)} PASSWORD …",
+        )

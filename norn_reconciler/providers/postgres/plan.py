@@ -1,0 +1,241 @@
+"""What has to be done for one app on PostgreSQL: (wanted, observed) → actions, problems. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from norn_reconciler.model.plan import Plan, Problem, Wanted
+from norn_reconciler.providers.postgres import problems
+from norn_reconciler.providers.postgres.actions import PostgresAction
+from norn_reconciler.providers.postgres.database_actions import (
+    AllowConnections,
+    CreateDatabase,
+    DropInvalidDatabase,
+    GrantOwner,
+    HardenSchema,
+    LiftDatabaseLimit,
+    ResetSetting,
+    RetainDatabase,
+    RevokeRight,
+    SealDatabase,
+    SetOwner,
+    UnmarkTemplate,
+)
+from norn_reconciler.providers.postgres.ownership import (
+    Standing,
+    database_standing,
+    held_databases,
+    role_standing,
+)
+from norn_reconciler.providers.postgres.role_actions import (
+    CommentRole,
+    CreateRole,
+    DisableLogin,
+    DropPower,
+    EndSessions,
+    JoinRole,
+    RevokeMembership,
+    SetAttribute,
+    SetPassword,
+    SetRoleSetting,
+)
+from norn_reconciler.providers.postgres.state import (
+    DATABASE,
+    HARDENED,
+    OWNER_RIGHTS,
+    PUBLIC,
+    ROLE,
+    TEMP_FILE_LIMIT,
+    UNLIMITED,
+    Database,
+    Desired,
+    Observed,
+    Role,
+    role_comment,
+)
+
+
+def plan(wanted: Wanted[Desired], observed: Observed) -> Plan[PostgresAction]:
+    """Actions ordered by phase. Objects that are not norn's are reported and never acted upon."""
+    if wanted.desired.database is None:
+        actions, found = _removal(wanted, observed)
+    else:
+        actions, found = _provision(wanted, observed, wanted.desired.database)
+    ordered = sorted(actions, key=lambda action: action.phase)  # stable: the order within a phase
+    return Plan(tuple(ordered), tuple(found))
+
+
+def _removal(
+    wanted: Wanted[Desired], observed: Observed
+) -> tuple[list[PostgresAction], list[Problem]]:
+    """Access goes, data stays, and what is retained stays shut to others."""
+    actions: list[PostgresAction] = []
+    role = observed.role
+    if role is not None and role_standing(wanted, observed) is Standing.OURS:
+        if role.login:
+            actions.append(DisableLogin(*_role(role)))
+        if role.login or role.sessions:
+            actions.append(EndSessions(*_role(role), role.name))
+        actions += _shut_out_members(role)
+    for database in _retained(wanted, observed):
+        actions += _shut_out(database, wanted.desired.role)
+    if actions and role is not None and not role.usable:
+        actions.append(_join(role, observed))
+    return actions, []
+
+
+def _provision(
+    wanted: Wanted[Desired], observed: Observed, name: str
+) -> tuple[list[PostgresAction], list[Problem]]:
+    role, database = observed.role, observed.databases.get(name)
+    role_is, database_is = role_standing(wanted, observed), database_standing(wanted, observed)
+    found = problems.of(wanted, observed, role_is, database_is)
+    actions: list[PostgresAction] = []
+    if role_is is Standing.FOREIGN:
+        return actions, found
+    if role is not None:
+        actions += _mend_role(wanted, observed, role)
+    elif database_is in (Standing.ABSENT, Standing.OURS):
+        # With its data gone, this may be the wrong server altogether: make nothing on it.
+        actions += _create_role(wanted, observed)
+    if role is not None or actions:
+        actions += _database(wanted, database, database_is, name)
+        actions += _retain(wanted, observed)
+    return actions, found
+
+
+def _role(role: Role) -> tuple[str, str]:
+    return (ROLE, role.name)
+
+
+def _join(role: Role, observed: Observed) -> JoinRole:
+    return JoinRole(*_role(role), observed.server.admin, observed.server.version)
+
+
+def _create_role(wanted: Wanted[Desired], observed: Observed) -> Iterator[PostgresAction]:
+    desired, server = wanted.desired, observed.server
+    key = (ROLE, desired.role)
+    yield CreateRole(*key, desired.connections, desired.credential, role_comment(wanted.app))
+    if desired.temp_file_limit is not None and server.limits_temp_files:
+        yield SetRoleSetting(*key, TEMP_FILE_LIMIT, desired.temp_file_limit)
+
+
+def _mend_role(wanted: Wanted[Desired], observed: Observed, role: Role) -> Iterator[PostgresAction]:
+    desired, server, key = wanted.desired, observed.server, _role(role)
+    yield from _shut_out_members(role)
+    for attribute, is_set in (
+        ("SUPERUSER", role.superuser),
+        ("CREATEDB", role.createdb),
+        ("CREATEROLE", role.createrole),
+        ("REPLICATION", role.replication),
+        ("BYPASSRLS", role.bypassrls),
+    ):
+        if is_set:
+            yield DropPower(*key, f"NO{attribute}", attribute)
+    if not role.inherit:
+        yield SetAttribute(*key, "INHERIT", "NOINHERIT")
+    if not role.login:
+        yield SetAttribute(*key, "LOGIN", "NOLOGIN")
+    if role.expires is not None:
+        yield SetAttribute(*key, "VALID UNTIL 'infinity'", f"VALID UNTIL '{role.expires}'")
+    if role.connection_limit != desired.connections:
+        yield SetAttribute(
+            *key,
+            f"CONNECTION LIMIT {desired.connections}",
+            f"CONNECTION LIMIT {role.connection_limit}",
+        )
+    if wanted.applied != desired.credential.mark:
+        yield SetPassword(*key, desired.credential, "not recorded as set")
+    elif role.password is False:
+        yield SetPassword(*key, desired.credential, "another password")
+    if not role.usable:
+        yield _join(role, observed)
+    limit = role.settings.get(TEMP_FILE_LIMIT)
+    if (
+        desired.temp_file_limit is not None
+        and server.limits_temp_files
+        and limit != desired.temp_file_limit
+    ):
+        yield SetRoleSetting(*key, TEMP_FILE_LIMIT, desired.temp_file_limit, limit)
+    if role.comment != role_comment(wanted.app):
+        yield CommentRole(*key, role_comment(wanted.app), role.comment)
+
+
+def _shut_out_members(role: Role) -> Iterator[PostgresAction]:
+    for member in sorted(role.members):
+        if member.other_is_app:
+            yield RevokeMembership(*_role(role), member.member, member.grantor)
+
+
+def _database(
+    wanted: Wanted[Desired], database: Database | None, standing: Standing, name: str
+) -> Iterator[PostgresAction]:
+    desired = wanted.desired
+    key = (DATABASE, name)
+    harden = HardenSchema(*key, desired.role, desired.credential)
+    if standing in (Standing.ABSENT, Standing.LEFTOVER):
+        if database is not None:
+            yield DropInvalidDatabase(*key, database.oid)
+        yield CreateDatabase(*key, desired.role)
+        yield SealDatabase(*key)
+        yield harden
+    elif standing is Standing.OURS and database is not None:
+        yield from _mend_database(database, desired.role)
+        row = wanted.owned.get(key)
+        if row is None or HARDENED not in row.settings:
+            yield harden
+
+
+def _mend_database(database: Database, owner: str) -> Iterator[PostgresAction]:
+    key = (DATABASE, database.name)
+    if database.owner != owner:
+        yield SetOwner(*key, owner, database.owner)
+    yield from _shut_out(database, owner)
+    if database.is_template:
+        yield UnmarkTemplate(*key)
+    for setting, value in sorted(database.settings.items()):
+        yield ResetSetting(*key, setting, value)
+    if database.connection_limit != UNLIMITED:
+        yield LiftDatabaseLimit(*key, database.connection_limit)
+    # The old owner's rights pass to the new one with the ownership.
+    for privilege in OWNER_RIGHTS:
+        if privilege not in database.owner_rights:
+            yield GrantOwner(*key, owner, privilege)
+    if not database.allow_connections:
+        yield AllowConnections(*key)
+
+
+def _shut_out(database: Database, owner: str) -> Iterator[PostgresAction]:
+    """PUBLIC and other norn apps have no right on an app's database, whoever granted it."""
+    handed_on: set[tuple[str, str]] = set()  # all that one role handed on goes in one statement
+    for grant in sorted(database.grants):
+        if grant.grantee == PUBLIC or (grant.ours and grant.grantee != owner):
+            via = grant.grantor if grant.grantor != database.owner else None
+            if via is not None:
+                if (via, grant.privilege) in handed_on:
+                    continue
+                handed_on.add((via, grant.privilege))
+            yield RevokeRight(DATABASE, database.name, grant.grantee, grant.privilege, via)
+
+
+def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Database]:
+    """Databases that norn owns a row of, that are still the same ones, and not asked for now."""
+    for held in held_databases(wanted.owned):
+        database = observed.databases.get(held.name)
+        if held.name == wanted.desired.database or database is None:
+            continue
+        if held.server_id is None and database.owner != wanted.desired.role:
+            continue
+        if held.server_id in (None, str(database.oid)) and not database.invalid:
+            yield database
+
+
+def _retain(wanted: Wanted[Desired], observed: Observed) -> Iterator[PostgresAction]:
+    role = wanted.desired.role
+    for database in _retained(wanted, observed):
+        key = (DATABASE, database.name)
+        if database.allow_connections:
+            yield RetainDatabase(*key)
+        if database.allow_connections or database.sessions.get(role):
+            yield EndSessions(*key, role, database.name)
+        yield from _shut_out(database, role)

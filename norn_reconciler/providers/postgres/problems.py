@@ -1,0 +1,124 @@
+"""What a plan cannot mend by itself, in words for a person. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from norn_reconciler.model.plan import Problem, Severity, Wanted
+from norn_reconciler.providers.postgres.actions import quoted
+from norn_reconciler.providers.postgres.ownership import Standing, held_databases
+from norn_reconciler.providers.postgres.state import DATABASE, PUBLIC, Desired, Observed, Role
+
+
+def of(
+    wanted: Wanted[Desired], observed: Observed, role_is: Standing, database_is: Standing
+) -> list[Problem]:
+    """Blocking ones first."""
+    found = list(_blocking(wanted, observed, role_is, database_is))
+    if observed.role is not None and role_is is Standing.OURS:
+        found += _foreign_members(observed.role)
+    if database_is is Standing.OURS:
+        found += _foreign_grants(wanted, observed)
+    found += _retained(wanted, observed)
+    return found
+
+
+def _blocking(
+    wanted: Wanted[Desired], observed: Observed, role_is: Standing, database_is: Standing
+) -> Iterator[Problem]:
+    name, role = wanted.desired.database or "", wanted.desired.role
+    adopt = f"norn adopt {wanted.app}"
+    if role_is is Standing.FOREIGN:
+        yield Problem(
+            Severity.BLOCKING,
+            "Conflict",
+            f"role {role} exists already and norn did not make it",
+            f"to take it over: {adopt}",
+        )
+    database = observed.databases.get(name)
+    if database_is is Standing.FOREIGN and database is not None:
+        yield Problem(
+            Severity.BLOCKING,
+            "Conflict",
+            f"database {name} exists already, owned by {database.owner}",
+            f"to take it over: {adopt}; or name another database in the spec",
+        )
+    if database_is is Standing.REPLACED and database is not None:
+        yield Problem(
+            Severity.BLOCKING,
+            "DataReplaced",
+            f"database {name} is not the one that norn made: it was dropped and made again by "
+            f"somebody (its OID is {database.oid})",
+            f"to take the new one over: {adopt}",
+        )
+    if database_is is Standing.MISSING:
+        yield _missing(wanted, observed, name)
+
+
+def _missing(wanted: Wanted[Desired], observed: Observed, name: str) -> Problem:
+    row = wanted.owned[DATABASE, name]
+    moved = observed.by_oid(row.server_id)
+    if moved is not None and moved.name != name:
+        return Problem(
+            Severity.BLOCKING,
+            "Renamed",
+            f"database {name} was renamed to {moved.name} on the server",
+            f"ALTER DATABASE {quoted(moved.name)} RENAME TO {quoted(name)}",
+        )
+    how = "an interrupted DROP left it invalid" if moved is not None else "it is gone"
+    return Problem(
+        Severity.BLOCKING,
+        "DataMissing",
+        f"database {name} was there and {how}, with its data; it is not made again by itself",
+        "restore it, or confirm the loss",
+        (DATABASE, name),
+    )
+
+
+def _foreign_members(role: Role) -> Iterator[Problem]:
+    for member in sorted(role.members):
+        if not member.other_is_app:
+            yield Problem(
+                Severity.WARNING,
+                "ForeignMembership",
+                f"role {member.member} is a member of {role.name} and can act as it",
+                f"if that is not meant: REVOKE {quoted(role.name)} FROM {quoted(member.member)}",
+            )
+    for member in sorted(role.member_of):
+        if not member.other_is_app:
+            yield Problem(
+                Severity.WARNING,
+                "ForeignMembership",
+                f"role {role.name} is a member of {member.role} and has its rights",
+                f"if that is not meant: REVOKE {quoted(member.role)} FROM {quoted(role.name)}",
+            )
+
+
+def _foreign_grants(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
+    database = observed.databases[wanted.desired.database or ""]
+    allowed = (PUBLIC, wanted.desired.role, observed.server.admin)
+    for grant in sorted(database.grants):
+        if grant.grantee not in allowed and not grant.ours:
+            yield Problem(
+                Severity.WARNING,
+                "ForeignGrant",
+                f"{grant.grantee} has {grant.privilege} on database {database.name}; "
+                "norn leaves it alone",
+                f"if that is not meant: REVOKE {grant.privilege} ON DATABASE "
+                f"{quoted(database.name)} FROM {quoted(grant.grantee)}",
+            )
+
+
+def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
+    for row in held_databases(wanted.owned):
+        database = observed.databases.get(row.name)
+        if row.name == wanted.desired.database or database is None:
+            continue
+        if row.server_id is not None and row.server_id != str(database.oid):
+            continue
+        yield Problem(
+            Severity.WARNING,
+            "DatabaseRetained",
+            f"database {row.name} is no longer in the spec: it keeps its data, nobody can connect",
+            "name it again in the spec to have it back",
+        )

@@ -1,0 +1,157 @@
+"""The postgres provider: what the engine calls, each verb handed to the module that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.errors import ServiceError, Unavailable
+from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.outcome import Applied, Health, Proof
+from norn_reconciler.model.plan import Plan, Problem, Severity, Wanted
+from norn_reconciler.model.ports import Fence
+from norn_reconciler.model.secret import Credential, Secret
+from norn_reconciler.providers.postgres import ownership
+from norn_reconciler.providers.postgres import plan as planning
+from norn_reconciler.providers.postgres.actions import PostgresAction
+from norn_reconciler.providers.postgres.endpoint import Endpoint
+from norn_reconciler.providers.postgres.section import (
+    PostgresSection,
+    refused_app_name,
+    refused_database,
+)
+from norn_reconciler.providers.postgres.state import SERVICE, Desired, Observed
+
+if TYPE_CHECKING:
+    from norn_reconciler.providers.postgres.wire import Wire
+
+TEMP_FILE_LIMIT = "1GB"
+
+
+class PostgresProvider:
+    """PostgreSQL 15 to 18.
+
+    url: of the admin (CREATEDB, CREATEROLE). advertised: `host[:port]` that apps are told, None
+    when it is the admin's. sslmode: what apps are told. request_timeout: seconds for one request.
+    norn_users, norn_databases: names that norn's settings use; no app may have them.
+    instance: names the admin's sessions, so that a new leader can end them.
+    Construction does no I/O and loads no driver. Raises NornError for a URL that is none.
+    """
+
+    key = SERVICE
+    title = "PostgreSQL"
+    condition = "DatabaseReady"
+    section = PostgresSection
+
+    def __init__(
+        self,
+        url: Secret,
+        *,
+        advertised: str | None = None,
+        sslmode: str = "disable",
+        request_timeout: float = 10.0,
+        norn_users: frozenset[str] = frozenset(),
+        norn_databases: frozenset[str] = frozenset(),
+        instance: str = "norn",
+    ) -> None:
+        self._url = url
+        self._endpoint = Endpoint.parse(url)
+        self._for_apps = self._endpoint.advertised(advertised)
+        self._sslmode = sslmode
+        self._request_timeout = request_timeout
+        self._users = norn_users | {self._endpoint.user}
+        self._databases = norn_databases
+        self._instance = instance
+
+    @cached_property
+    def _wire(self) -> Wire:
+        from norn_reconciler.providers.postgres.wire import (  # noqa: PLC0415 -- loads the driver
+            Way,
+            Wire,
+        )
+
+        return Wire(
+            Way(
+                self._url,
+                self._endpoint,
+                self._for_apps,
+                self._sslmode,
+                self._request_timeout,
+                self._instance,
+            )
+        )
+
+    @property
+    def requests(self) -> int:
+        """Round trips of the admin's connections so far, connecting included."""
+        return self._wire.client.requests
+
+    def desired(self, app: App, credential: Credential) -> Desired:
+        section = app.sections.get(SERVICE)
+        if not isinstance(section, PostgresSection):
+            return Desired(app.name, None, 0, None, credential)
+        return Desired(app.name, section.database, section.connections, TEMP_FILE_LIMIT, credential)
+
+    async def observe(
+        self, wanted: Mapping[AppName, Wanted[Desired]]
+    ) -> Mapping[AppName, Observed | ServiceError]:
+        if not wanted:
+            return {}
+        try:
+            return await self._wire.observe(wanted)
+        except Unavailable:
+            raise
+        except ServiceError as fault:
+            return dict.fromkeys(wanted, fault)
+
+    def plan(self, wanted: Wanted[Desired], observed: Observed) -> Plan[PostgresAction]:
+        refused = refused_app_name(wanted.app, self._users)
+        if wanted.desired.database is not None:
+            refused = refused or refused_database(wanted.desired.database, self._databases)
+        if refused is not None:
+            # The spec's checks say so first; this is the last door before the server.
+            return Plan((), (Problem(Severity.BLOCKING, "Reserved", refused, "rename it"),))
+        return planning.plan(wanted, observed)
+
+    async def apply(
+        self, plans: Mapping[AppName, tuple[PostgresAction, ...]], fence: Fence
+    ) -> Mapping[AppName, Applied]:
+        return await self._wire.applier.apply(plans, fence)
+
+    def confirm(
+        self, wanted: Wanted[Desired], observed: Observed, done: Sequence[PostgresAction]
+    ) -> Owned:
+        return ownership.confirm(wanted, observed, done)
+
+    def adoptable(self, wanted: Wanted[Desired], observed: Observed) -> Owned:
+        return ownership.adoptable(wanted, observed)
+
+    def env(self, app: App, credential: Credential) -> Mapping[str, str]:
+        database = self.desired(app, credential).database
+        if database is None:
+            return {}
+        url = self._for_apps.app_url(app.name, credential.password, database, self._sslmode)
+        return {"DATABASE_URL": url.reveal()}
+
+    async def prove(self, app: App, credential: Credential) -> Proof:
+        database = self.desired(app, credential).database
+        if database is None:
+            return Proof(False, 0.0, "the spec has no postgres section")
+        return await self._wire.prove(app.name, credential, database)
+
+    async def check(self) -> Health:
+        return await self._wire.check()
+
+    async def diagnose(self) -> Health:
+        return await self._wire.diagnose(self._databases)
+
+    async def end_sessions(self, instance: str) -> int:
+        """End the admin sessions of another instance of norn (a leader that lost its lease).
+        Returns how many. Raises ServiceError."""
+        return await self._wire.end_sessions(instance)
+
+    async def close(self) -> None:
+        if "_wire" in self.__dict__:
+            await self._wire.client.close()

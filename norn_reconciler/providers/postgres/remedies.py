@@ -1,0 +1,35 @@
+"""What to type where the admin lacks a right. Pure."""
+
+from __future__ import annotations
+
+from norn_reconciler.providers.postgres.actions import PostgresAction, quoted
+from norn_reconciler.providers.postgres.database_actions import CreateDatabase, HardenSchema
+from norn_reconciler.providers.postgres.role_actions import CreateRole, DropPower, RevokeMembership
+from norn_reconciler.providers.postgres.state import DATABASE
+
+
+def remedy(action: PostgresAction, admin: str, version: int) -> str:
+    """The statement for a superuser that lets norn go on, or that does the thing itself."""
+    match action:
+        case CreateRole():
+            what = f"ALTER ROLE {quoted(admin)} CREATEROLE"
+        case CreateDatabase():
+            what = f"ALTER ROLE {quoted(admin)} CREATEDB; {_join(action.owner, admin, version)}"
+        case HardenSchema():
+            what = f"GRANT CONNECT ON DATABASE {quoted(action.name)} TO {quoted(action.owner)}"
+        case RevokeMembership() | DropPower():
+            what = action.summary()
+        case _ if action.kind == DATABASE:
+            what = action.summary()
+        case _:
+            what = _join(action.name, admin, version)
+    return f"as a superuser: {what}"
+
+
+def _join(role: str, admin: str, version: int) -> str:
+    """From 16 on, CREATEROLE rules only the roles that it made: others need ADMIN on them, and SET
+    to make databases for them."""
+    if version >= 160000:
+        options = "WITH ADMIN TRUE, INHERIT TRUE, SET TRUE"
+        return f"GRANT {quoted(role)} TO {quoted(admin)} {options}"
+    return f"GRANT {quoted(role)} TO {quoted(admin)}; ALTER ROLE {quoted(admin)} CREATEROLE"

@@ -1,0 +1,199 @@
+"""Actions as SQL, with the driver's own quoting. Nothing is sent from here."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+from psycopg.sql import SQL, Composed, Identifier, Literal
+
+from norn_reconciler.providers.postgres.actions import PostgresAction
+from norn_reconciler.providers.postgres.database_actions import (
+    AllowConnections,
+    CreateDatabase,
+    GrantOwner,
+    LiftDatabaseLimit,
+    ResetSetting,
+    RetainDatabase,
+    RevokeRight,
+    SealDatabase,
+    SetOwner,
+    UnmarkTemplate,
+)
+from norn_reconciler.providers.postgres.role_actions import (
+    CommentRole,
+    CreateRole,
+    DisableLogin,
+    EndSessions,
+    JoinRole,
+    RevokeMembership,
+    SetAttribute,
+    SetPassword,
+    SetRoleSetting,
+)
+from norn_reconciler.providers.postgres.state import OWNER_RIGHTS, PUBLIC, UNLIMITED
+
+_WAIT_MS = 2000  # for each ended session to be gone
+
+
+@singledispatch
+def statements(action: PostgresAction, version: int, verifier: str) -> list[Composed]:
+    """What `action` is on a server of that version, all of it fit for one transaction. verifier:
+    the SCRAM verifier of its password, "" for actions without one."""
+    raise TypeError(f"{type(action).__name__} is not done by statements of a transaction")
+
+
+def create_database(action: CreateDatabase) -> Composed:
+    """CREATE DATABASE runs alone, outside of any transaction. template0: template1 may be in use,
+    and refuses after an OS upgrade changed a collation."""
+    return SQL(
+        "CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'"
+        " STRATEGY wal_log ALLOW_CONNECTIONS false"
+    ).format(Identifier(action.name), Identifier(action.owner))
+
+
+def drop_database(name: str) -> Composed:
+    return SQL("DROP DATABASE IF EXISTS {}").format(Identifier(name))
+
+
+@statements.register
+def _(action: CreateRole, version: int, verifier: str) -> list[Composed]:
+    role = Identifier(action.name)
+    made = SQL("CREATE ROLE {} LOGIN CONNECTION LIMIT {} PASSWORD {}").format(
+        role, Literal(action.connections), Literal(verifier)
+    )
+    witness = SQL("COMMENT ON ROLE {} IS {}").format(role, Literal(action.comment))
+    if version >= 160000:  # createrole_self_grant did it
+        return [made, witness]
+    return [made, witness, SQL("GRANT {} TO CURRENT_USER").format(role)]
+
+
+@statements.register
+def _(action: JoinRole, version: int, verifier: str) -> list[Composed]:
+    options = SQL(" WITH INHERIT TRUE, SET TRUE" if version >= 160000 else "")
+    return [SQL("GRANT {} TO CURRENT_USER{}").format(Identifier(action.name), options)]
+
+
+@statements.register
+def _(action: SetAttribute, version: int, verifier: str) -> list[Composed]:
+    # The clause is one of ours: a keyword, or a keyword with an integer.
+    return [SQL("ALTER ROLE {} " + action.clause).format(Identifier(action.name))]
+
+
+@statements.register
+def _(action: SetPassword, version: int, verifier: str) -> list[Composed]:
+    return [SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(action.name), Literal(verifier))]
+
+
+@statements.register
+def _(action: SetRoleSetting, version: int, verifier: str) -> list[Composed]:
+    return [
+        SQL("ALTER ROLE {} SET {} = {}").format(
+            Identifier(action.name), Identifier(action.setting), Literal(action.value)
+        )
+    ]
+
+
+@statements.register
+def _(action: CommentRole, version: int, verifier: str) -> list[Composed]:
+    return [
+        SQL("COMMENT ON ROLE {} IS {}").format(Identifier(action.name), Literal(action.comment))
+    ]
+
+
+@statements.register
+def _(action: DisableLogin, version: int, verifier: str) -> list[Composed]:
+    return [SQL("ALTER ROLE {} NOLOGIN").format(Identifier(action.name))]
+
+
+@statements.register
+def _(action: EndSessions, version: int, verifier: str) -> list[Composed]:
+    """All are told first, then each is waited for."""
+    of = SQL(
+        "FROM pg_catalog.pg_stat_activity a WHERE a.usename = {role}"
+        " AND ({database} = '' OR a.datname = {database})"
+    ).format(role=Literal(action.role), database=Literal(action.database or ""))
+    return [
+        SQL("SELECT count(pg_catalog.pg_terminate_backend(a.pid)) {}").format(of),
+        SQL("SELECT count(pg_catalog.pg_terminate_backend(a.pid, {})) {}").format(
+            Literal(_WAIT_MS), of
+        ),
+    ]
+
+
+@statements.register
+def _(action: RevokeMembership, version: int, verifier: str) -> list[Composed]:
+    revoke = SQL("REVOKE {} FROM {}").format(Identifier(action.name), Identifier(action.member))
+    if version >= 160000:  # else it means grants of our own only, and says nothing
+        revoke += SQL(" GRANTED BY {}").format(Identifier(action.grantor))
+    return [revoke]
+
+
+@statements.register
+def _(action: RevokeRight, version: int, verifier: str) -> list[Composed]:
+    right, database = SQL(action.privilege), Identifier(action.name)
+    if action.via is not None:
+        return [
+            SQL("REVOKE GRANT OPTION FOR {} ON DATABASE {} FROM {} CASCADE").format(
+                right, database, Identifier(action.via)
+            )
+        ]
+    grantee = SQL("PUBLIC") if action.grantee == PUBLIC else Identifier(action.grantee)
+    return [SQL("REVOKE {} ON DATABASE {} FROM {} CASCADE").format(right, database, grantee)]
+
+
+@statements.register
+def _(action: GrantOwner, version: int, verifier: str) -> list[Composed]:
+    if action.privilege not in OWNER_RIGHTS:
+        raise ValueError(f"{action.privilege} is no right on a database")
+    return [
+        SQL("GRANT {} ON DATABASE {} TO {}").format(
+            SQL(action.privilege),
+            Identifier(action.name),
+            Identifier(action.owner),
+        )
+    ]
+
+
+def _alter_database(name: str, clause: Composed | SQL) -> Composed:
+    return SQL("ALTER DATABASE {} {}").format(Identifier(name), clause)
+
+
+@statements.register
+def _(action: SetOwner, version: int, verifier: str) -> list[Composed]:
+    return [_alter_database(action.name, SQL("OWNER TO {}").format(Identifier(action.owner)))]
+
+
+@statements.register
+def _(action: SealDatabase, version: int, verifier: str) -> list[Composed]:
+    return [
+        SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(Identifier(action.name)),
+        _alter_database(action.name, SQL("ALLOW_CONNECTIONS true")),
+    ]
+
+
+@statements.register
+def _(action: AllowConnections, version: int, verifier: str) -> list[Composed]:
+    return [_alter_database(action.name, SQL("ALLOW_CONNECTIONS true"))]
+
+
+@statements.register
+def _(action: RetainDatabase, version: int, verifier: str) -> list[Composed]:
+    return [_alter_database(action.name, SQL("ALLOW_CONNECTIONS false"))]
+
+
+@statements.register
+def _(action: LiftDatabaseLimit, version: int, verifier: str) -> list[Composed]:
+    return [_alter_database(action.name, SQL("CONNECTION LIMIT {}").format(Literal(UNLIMITED)))]
+
+
+@statements.register
+def _(action: UnmarkTemplate, version: int, verifier: str) -> list[Composed]:
+    return [_alter_database(action.name, SQL("IS_TEMPLATE false"))]
+
+
+@statements.register
+def _(action: ResetSetting, version: int, verifier: str) -> list[Composed]:
+    # A dotted name is one of an extension: each part is an identifier of its own.
+    return [
+        _alter_database(action.name, SQL("RESET {}").format(Identifier(*action.setting.split("."))))
+    ]

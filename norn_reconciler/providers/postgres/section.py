@@ -1,0 +1,102 @@
+"""`services.postgres` of a spec: its checks and the names it claims. No driver, no I/O."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from norn_reconciler.model.app import AppName, Claim
+from norn_reconciler.model.inventory import Held
+from norn_reconciler.providers.postgres.state import DATABASE, MAX_NAME
+
+_CHECK = "services.postgres.database"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_RESERVED_DATABASES = frozenset({"postgres", "template0", "template1", "norn_db"})
+_RESERVED_ROLES = frozenset({"postgres", "public", "none", "norn", "norn_admin"})
+_KEYWORD_ROLES = frozenset({"current_role", "current_user", "session_user", "user"})
+_MAX_CONNECTIONS = 262_143  # the server's own bound of max_connections
+
+
+def refused_app_name(app: str, reserved: frozenset[str]) -> str | None:
+    """Why no login role may bear this name, or None.
+
+    reserved: user names that norn's own settings use.
+    """
+    if len(app.encode()) > MAX_NAME:
+        return f"{app} is longer than the {MAX_NAME} bytes of a PostgreSQL role name"
+    if app in reserved or app.casefold() in _RESERVED_ROLES:
+        return f"{app} is the name of a role that norn or the server needs for itself"
+    if app.casefold().startswith("pg_"):
+        return f"{app}: PostgreSQL keeps role names that begin with pg_ for itself"
+    if app.casefold() in _KEYWORD_ROLES:
+        return f"{app} is a word that PostgreSQL reads as something else than a role"
+    return None
+
+
+def refused_database(name: str, reserved: frozenset[str] = frozenset()) -> str | None:
+    """Why no app may have a database of this name, or None. reserved: norn's own databases."""
+    if name in reserved or name.casefold() in _RESERVED_DATABASES:
+        return f"{name} is a database that norn or the server needs for itself"
+    if name.casefold().startswith("pg_"):
+        return f"{name}: names that begin with pg_ are PostgreSQL's own"
+    return None
+
+
+def _database_name(name: object) -> object:
+    if name is None:
+        raise PydanticCustomError(
+            f"{_CHECK}.required", "postgres needs a database: write `database: <name>`"
+        )
+    if not isinstance(name, str):
+        return name  # the type check that follows has the word
+    if not _NAME.fullmatch(name):
+        raise PydanticCustomError(
+            f"{_CHECK}.format",
+            "a database name has letters, digits, _ and -, and does not begin with -",
+        )
+    if len(name) > MAX_NAME:
+        raise PydanticCustomError(
+            f"{_CHECK}.length",
+            "PostgreSQL cuts names after {limit} bytes; this one has {length}",
+            {"limit": MAX_NAME, "length": len(name)},
+        )
+    if (why := refused_database(name)) is not None:
+        raise PydanticCustomError(f"{_CHECK}.reserved", "{why}: choose another name", {"why": why})
+    return name
+
+
+def _require_database(schema: dict[str, Any]) -> None:
+    schema["required"] = ["database"]
+    schema["properties"]["database"].pop("default", None)
+
+
+class PostgresSection(BaseModel):
+    """`services.postgres`."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, json_schema_extra=_require_database
+    )
+
+    database: Annotated[str, BeforeValidator(_database_name)] = Field(
+        default=None,  # refused by the validator, with a word why
+        validate_default=True,
+        description="name of the app's own database",
+        json_schema_extra={"pattern": f"^{_NAME.pattern}$", "maxLength": MAX_NAME},
+    )
+    migrations: str | None = Field(None, description="folder of the app's migrations")
+    connections: int = Field(
+        50, ge=1, le=_MAX_CONNECTIONS, description="how many connections the app may hold at once"
+    )
+
+    def claims(self, app: AppName) -> frozenset[Claim]:
+        return frozenset({Claim("postgres.database", self.database)})
+
+    @staticmethod
+    def held(app: AppName, held: Held) -> frozenset[Claim]:
+        """A database's name, for as long as its row is there: also while it is only retained."""
+        if held.kind == DATABASE:
+            return frozenset({Claim("postgres.database", held.name)})
+        return frozenset()

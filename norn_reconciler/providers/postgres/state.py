@@ -1,0 +1,139 @@
+"""What one app is to have on PostgreSQL, and what was seen of it. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.secret import Credential
+
+SERVICE = "postgres"
+ROLE = "role"
+DATABASE = "database"
+MAX_NAME = 63  # bytes: NAMEDATALEN - 1
+PUBLIC = ""  # as a grantee
+UNLIMITED = -1
+INVALID = -2  # datconnlimit of a database whose DROP was interrupted
+TEMP_FILE_LIMIT = "temp_file_limit"
+OWNER_RIGHTS = ("CONNECT", "CREATE", "TEMPORARY")
+HARDENED = "schema.public"  # key in Held.settings of a database
+HARDENED_VALUE = "closed to PUBLIC"
+
+COMMENT_PREFIX = "norn: app "
+
+
+def role_comment(app: AppName) -> str:
+    """The second witness of ownership: a role cannot change the comment on itself."""
+    return f"{COMMENT_PREFIX}{app}"
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """database is None when the spec has no section: no access, data retained.
+
+    connections: how many the role may hold at once. temp_file_limit: as ALTER ROLE takes it.
+    """
+
+    role: str
+    database: str | None
+    connections: int
+    temp_file_limit: str | None
+    credential: Credential
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Grant:
+    """One right on a database of somebody else than its owner. grantee: "" is PUBLIC. ours: the
+    grantee is a role of a norn app."""
+
+    grantee: str
+    privilege: str
+    grantor: str
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Member:
+    """`member`, who is not the admin, is in `role`. other_is_app: the one of both that is not the
+    observed role is an app's."""
+
+    role: str
+    member: str
+    grantor: str
+    other_is_app: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One login role.
+
+    expires: VALID UNTIL as the server shows it, None for never. settings: of ALTER ROLE … SET.
+    usable: the admin may act as it (SET ROLE and inherited rights), so may make databases for it.
+    password: whether the stored verifier is that of the wanted password, None where the server does
+    not let the admin read it. sessions: those that run as it.
+    """
+
+    name: str
+    oid: int
+    login: bool = True
+    superuser: bool = False
+    createdb: bool = False
+    createrole: bool = False
+    replication: bool = False
+    bypassrls: bool = False
+    inherit: bool = True
+    connection_limit: int = UNLIMITED
+    expires: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    comment: str | None = None
+    usable: bool = True
+    password: bool | None = None
+    sessions: int = 0
+    members: frozenset[Member] = frozenset()
+    member_of: frozenset[Member] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database. settings: names of database-level settings that the admin may reset, with
+    their values. sessions: how many, by role name, of the roles that were looked at."""
+
+    name: str
+    oid: int
+    owner: str
+    allow_connections: bool = True
+    connection_limit: int = UNLIMITED
+    is_template: bool = False
+    owner_rights: frozenset[str] = frozenset(OWNER_RIGHTS)
+    grants: frozenset[Grant] = frozenset()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    sessions: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def invalid(self) -> bool:
+        """Left behind by an interrupted DROP: nothing but DROP is possible."""
+        return self.connection_limit == INVALID
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """version: e.g. 180004. admin: the role norn works as. limits_temp_files: it may set
+    temp_file_limit for others."""
+
+    version: int
+    admin: str
+    limits_temp_files: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """databases: by name, those the app asks for or owns rows of, and renamed ones found by OID."""
+
+    server: Server
+    role: Role | None
+    databases: Mapping[str, Database] = field(default_factory=dict)
+
+    def by_oid(self, oid: str | None) -> Database | None:
+        """The database with that recorded id, whatever it is called now."""
+        return next((d for d in self.databases.values() if str(d.oid) == oid), None)

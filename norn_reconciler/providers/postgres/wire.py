@@ -1,0 +1,121 @@
+"""The part of the provider that needs the driver, put together once. Loaded at the first verb."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psycopg
+
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import Unavailable
+from norn_reconciler.model.outcome import Health, Proof
+from norn_reconciler.model.plan import Wanted
+from norn_reconciler.model.secret import Credential, Secret
+from norn_reconciler.providers.postgres import diagnose, login
+from norn_reconciler.providers.postgres.apply import Applier
+from norn_reconciler.providers.postgres.client import AdminClient, Session, session_name
+from norn_reconciler.providers.postgres.database_actions import HardenSchema
+from norn_reconciler.providers.postgres.endpoint import Endpoint
+from norn_reconciler.providers.postgres.faults import translate
+from norn_reconciler.providers.postgres.observe import Observer
+from norn_reconciler.providers.postgres.state import SERVICE, Desired, Observed
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How norn and the apps reach the server. sslmode: what apps are told. seconds: one request."""
+
+    url: Secret
+    admin: Endpoint
+    apps: Endpoint
+    sslmode: str
+    seconds: float
+    instance: str
+
+
+class Wire:
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._name = session_name(way.instance)
+        self.client = AdminClient(way.url, self._name, way.seconds)
+        self.observer = Observer(self.client)
+        self.applier = Applier(self.client, self._harden, way.apps == way.admin)
+
+    async def _harden(self, action: HardenSchema) -> None:
+        """By the admin's way in: the advertised one may be a pooler, or not be reachable here."""
+        await login.close_schema_public(
+            self._way.admin.app_url(
+                action.owner, action.credential.password, action.name, self._way.sslmode
+            ),
+            self._name,
+            self._way.seconds,
+            self._way.admin.trust,
+            object=action.name,
+        )
+
+    async def prove(self, role: str, credential: Credential, database: str) -> Proof:
+        way = self._way
+        url = way.apps.app_url(role, credential.password, database, way.sslmode)
+        return await login.prove(url, self._name, way.seconds, way.apps.trust)
+
+    async def observe(
+        self, wanted: Mapping[AppName, Wanted[Desired]]
+    ) -> Mapping[AppName, Observed]:
+        """Raises ServiceError."""
+        try:
+            return await self.observer.observe(wanted)
+        except (psycopg.Error, TimeoutError, OSError) as fault:
+            raise translate(fault) from fault
+
+    async def check(self) -> Health:
+        began = time.monotonic()
+
+        async def ask(session: Session) -> str:
+            row = await (await session.conn.execute("SHOW server_version")).fetchone()
+            return f"PostgreSQL {row[0].split()[0]}" if row else ""
+
+        try:
+            detail, ok = await self.client.read(ask), True
+        except (psycopg.Error, Unavailable, TimeoutError, OSError) as fault:
+            detail, ok = str(translate(fault)), False
+        return Health(SERVICE, ok, (time.monotonic() - began) * 1000, detail)
+
+    async def diagnose(self, norn_databases: frozenset[str]) -> Health:
+        health = await self.check()
+        if not health.ok:
+            return health
+        try:
+            facts = await self.client.read(lambda s: diagnose.read(s, norn_databases))
+            wrong = await diagnose.wrong_password_passes(self._way.url, self._name, self.seconds)
+            published = await diagnose.published_password_passes(
+                self._way.admin, self._way.sslmode, self._name, self.seconds
+            )
+        except (psycopg.Error, Unavailable, TimeoutError, OSError) as fault:
+            return Health(SERVICE, False, health.response_ms, str(translate(fault)))
+        findings = diagnose.judge(facts, wrong_password=wrong, published_password=published)
+        ok = not any(diagnose.blocks(f) for f in findings)
+        return Health(SERVICE, ok, health.response_ms, health.detail, findings)
+
+    @property
+    def seconds(self) -> float:
+        return self._way.seconds
+
+    async def end_sessions(self, instance: str) -> int:
+        """End the admin sessions of another instance. Returns how many there were."""
+
+        async def end(session: Session) -> int:
+            cursor = await session.conn.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE application_name = %s AND usename = current_user"
+                " AND pid <> pg_backend_pid()",
+                [session_name(instance)],
+            )
+            row = await cursor.fetchone()
+            return int(row[0]) if row else 0
+
+        try:
+            return await self.client.read(end)
+        except (psycopg.Error, TimeoutError, OSError) as fault:
+            raise translate(fault) from fault

@@ -1,0 +1,301 @@
+"""A scan and what norn knows → the fleet in force: each app's effective spec, who vanished, and
+what a person should hear. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from norn_reconciler.model.app import AppName, Claim
+from norn_reconciler.model.fleet import Fleet, Member
+from norn_reconciler.model.records import SpecRecord
+from norn_reconciler.spec.claims import Claims, Loss, contest
+from norn_reconciler.spec.findings import Finding, Severity, errors, ordered
+from norn_reconciler.spec.load import Document, restore
+from norn_reconciler.spec.rules import CHECKS, Rules
+from norn_reconciler.spec.scan import Scan
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """fleet: for the engine. findings: of all files, ordered. held_back: apps without a usable file
+    that stay as they are, and why; those whose last good version still passes the checks are
+    members of the fleet."""
+
+    fleet: Fleet
+    findings: tuple[Finding, ...] = ()
+    held_back: Mapping[AppName, str] = field(default_factory=dict)
+
+
+def settle(
+    scan: Scan,
+    known: Mapping[AppName, SpecRecord],
+    holders: Claims,
+    rules: Rules,
+) -> Settled:
+    """Decide for every app. Nothing here depends on the order of files or apps.
+
+    known: last good versions of the *active* apps. holders: app → names that its inventory rows
+    keep (Section.held), of removed apps too.
+    """
+    return _Settling(scan, known, holders, rules).run()
+
+
+class _Settling:
+    """One call of `settle`: the steps share what they have found so far."""
+
+    def __init__(
+        self, scan: Scan, known: Mapping[AppName, SpecRecord], holders: Claims, rules: Rules
+    ) -> None:
+        self.scan = scan
+        self.known = known
+        self.holders = holders
+        self.rules = rules
+        self.findings: list[Finding] = []
+        self.members: dict[AppName, Member] = {}
+        self.held_back: dict[AppName, str] = {}
+        self.last_good: dict[AppName, Document | None] = {}
+
+    def run(self) -> Settled:
+        for document in self.scan.documents.values():
+            self.findings += document.findings
+        for broken in self.scan.broken.values():
+            self.findings += broken.findings
+        asked, refused = self._one_file_an_app()
+        # Whoever is refused falls back to the last good version, which may be in others' way.
+        while fresh := self._contested(asked, refused).items() - refused.items():
+            refused.update(fresh)
+        for app, document in asked.items():
+            if app not in refused:
+                self.members[app] = _member(document)
+        for app, reason in sorted(refused.items()):
+            if app in self.known:
+                self._keep(app, reason, rejected=reason)
+        vanished = self._vanished()
+        fleet = Fleet(self.members, vanished, self.scan.folder)
+        return Settled(fleet, ordered(self.findings), self.held_back)
+
+    def _one_file_an_app(self) -> tuple[dict[AppName, Document], dict[AppName, str]]:
+        """The document that speaks for each app, and the apps that no file may speak for."""
+        files: dict[AppName, list[Document]] = defaultdict(list)
+        for _, document in sorted(self.scan.documents.items()):
+            files[document.app.name].append(document)
+        asked: dict[AppName, Document] = {}
+        refused: dict[AppName, str] = {}
+        for app, documents in files.items():
+            speaker = self._speaker(app, documents)
+            if speaker is not None:
+                asked[app] = speaker
+                continue
+            # Only words for the record: the files themselves were named in the findings.
+            names = self._rival_files(app, documents)
+            refused[app] = f"app {app} is in several files: {', '.join(names)}"
+        return asked, refused
+
+    def _rival_files(self, app: AppName, documents: list[Document]) -> list[str]:
+        names = {d.record.file for d in documents}
+        home = self._unusable_home(app)
+        return sorted(names | ({home} if home else set()))
+
+    def _speaker(self, app: AppName, documents: list[Document]) -> Document | None:
+        """The one file that counts for `app`; says what is wrong with the others."""
+        first = documents[0]
+        home = self._unusable_home(app)
+        record = self.known.get(app)
+        if home is not None and record is not None:
+            # The app's own file is broken, or being written: another may not take its place, unless
+            # it says what is in force anyway.
+            same = next((d for d in documents if d.record.canonical == record.canonical), None)
+            for document in documents:
+                if document is not same:
+                    self._say(
+                        "spec.app.conflict",
+                        document,
+                        ("app",),
+                        f"app {app} belongs to {home}, which can't be used as it is: mend {home}, "
+                        "or remove it",
+                    )
+            return same
+        own = next((d for d in documents if record and d.record.file == record.file), None)
+        if all(d.record.canonical == first.record.canonical for d in documents):
+            speaker = own or first
+            for document in documents:
+                if document is not speaker:
+                    self._say(
+                        "spec.app.duplicate",
+                        document,
+                        ("app",),
+                        f"app {app} is in {speaker.record.file} too, with the same content: "
+                        "remove one",
+                    )
+            return speaker
+        names = sorted(d.record.file for d in documents)
+        for document in documents:
+            if document is not own:
+                others = ", ".join(n for n in names if n != document.record.file)
+                verdict = f"{own.record.file} stays in force" if own else "none of them is used"
+                self._say(
+                    "spec.app.conflict",
+                    document,
+                    ("app",),
+                    f"app {app} is in {others} too, with other content; {verdict}: remove one",
+                )
+        return own
+
+    def _unusable_home(self, app: AppName) -> str | None:
+        """The file that the app's last good version came from, while it can't be used."""
+        record = self.known.get(app)
+        if record is None:
+            return None
+        return record.file if record.file in {**self.scan.broken, **self.scan.settling} else None
+
+    def _contested(
+        self, asked: Mapping[AppName, Document], refused: Mapping[AppName, str]
+    ) -> dict[AppName, str]:
+        """Apps that ask for a name which another has, or also asks for, and the first such name."""
+        wanted = {app: _claims(document) for app, document in asked.items()}
+        holding = self._holding(asked, wanted, refused)
+        reasons: dict[AppName, str] = {}
+        for app, losses in contest(wanted, holding).items():
+            for loss in losses:
+                message = self._loss(loss, asked)
+                reasons.setdefault(app, message)
+                document = asked[app]
+                self._say(
+                    "spec.claim.conflict", document, self._section_of(document, loss), message
+                )
+        return reasons
+
+    def _holding(
+        self, asked: Mapping[AppName, Document], wanted: Claims, refused: Mapping[AppName, str]
+    ) -> Claims:
+        """The inventory's names, and those that norn once accepted though no server may have them
+        yet: for as long as the app still wants them, and where nobody's inventory has them."""
+        accepted: dict[AppName, frozenset[Claim]] = {}
+        for app, record in self.known.items():
+            last = asked.get(app)
+            if last is None or last.record.canonical != record.canonical:
+                last = self._restored(app)
+            if last is not None:
+                claims = wanted[app] if last is asked.get(app) else _claims(last)
+                if app in asked and app not in refused:
+                    claims &= wanted[app]
+                accepted[app] = claims - self.holders.get(app, frozenset())
+        lost = contest(accepted, self.holders) if any(accepted.values()) else {}
+        return {
+            app: self.holders.get(app, frozenset())
+            | (accepted.get(app, frozenset()) - {i.claim for i in lost.get(app, ()) if i.held})
+            for app in self.holders.keys() | accepted.keys()
+        }
+
+    def _loss(self, loss: Loss, asked: Mapping[AppName, Document]) -> str:
+        where = self._file_of(loss.rival, asked)
+        if loss.held:
+            return f"{loss.claim} belongs to app {loss.rival} ({where}): choose another name"
+        return (
+            f"{loss.claim} is asked for by app {loss.rival} ({where}) too; neither is used: "
+            "change one of them"
+        )
+
+    def _file_of(self, app: AppName, asked: Mapping[AppName, Document]) -> str:
+        if app in asked:
+            return asked[app].record.file
+        record = self.known.get(app)
+        return record.file if record else f"no file any more; its data is kept: norn describe {app}"
+
+    @staticmethod
+    def _section_of(document: Document, loss: Loss) -> tuple[str, ...]:
+        """The section that the lost claim stands in."""
+        app = document.app
+        for key, section in sorted(app.sections.items()):
+            if loss.claim in section.claims(app.name):
+                return ("services", key)
+        return ("services",)
+
+    def _vanished(self) -> dict[AppName, Member]:
+        """Known apps that no usable file is about; those that an unusable one may be about stay."""
+        vanished: dict[AppName, Member] = {}
+        for app in sorted(self.known.keys() - self.members.keys() - self.held_back.keys()):
+            held = self._held_by(app)
+            if held is not None:
+                reason, rejected = held
+                self._keep(app, reason, rejected=rejected)
+                continue
+            last = self._restored(app)
+            if last is not None:
+                vanished[app] = replace(_member(last), record=self.known[app])
+            else:
+                self._unusable(app)
+        return vanished
+
+    def _held_by(self, app: AppName) -> tuple[str, str] | None:
+        """(why, what is wrong with its file or "") when some file may be about `app`."""
+        for file, broken in sorted(self.scan.broken.items()):
+            if broken.about.may_be(app):
+                first = str(errors(broken.findings)[0])
+                own = app in broken.about.apps
+                return f"{file} is broken and may be about it", first if own else ""
+        for file, settling in sorted(self.scan.settling.items()):
+            if settling.about.may_be(app):
+                return f"{file} is being written and may be about it", ""
+        return None
+
+    def _keep(self, app: AppName, reason: str, *, rejected: str) -> None:
+        """The last good version stays in force."""
+        self.held_back[app] = reason
+        record = self.known[app]
+        last = self._restored(app)
+        if last is None:
+            self._unusable(app)
+        else:
+            self.members[app] = replace(_member(last), record=record, rejected=rejected)
+
+    def _restored(self, app: AppName) -> Document | None:
+        """The app's last good version, or None when today's checks refuse it."""
+        if app not in self.last_good:
+            self.last_good[app] = restore(self.known[app], self.rules)
+        return self.last_good[app]
+
+    def _unusable(self, app: AppName) -> None:
+        """No file, and a last good version that today's checks refuse: hands off."""
+        self.held_back.setdefault(app, "its last good version no longer passes the checks")
+        check = "spec.record.unusable"
+        self.findings.append(
+            Finding(
+                check,
+                CHECKS[check],
+                f"the last good version of app {app} no longer passes the checks: nothing of it is "
+                "touched until a file that does is here",
+                "",
+                self.known[app].file,
+            )
+        )
+
+    def _say(self, check: str, document: Document, path: tuple[str, ...], message: str) -> None:
+        place = document.place(path)
+        self.findings.append(
+            Finding(
+                check,
+                CHECKS.get(check, Severity.ERROR),
+                message,
+                ".".join(path),
+                document.record.file,
+                place.line,
+                place.column,
+            )
+        )
+
+
+def _member(document: Document) -> Member:
+    return Member(
+        document.app,
+        document.record,
+        migrations=document.spec.migrations is not None,
+        core=document.spec.core,
+    )
+
+
+def _claims(document: Document) -> frozenset[Claim]:
+    app = document.app
+    return frozenset(c for section in app.sections.values() for c in section.claims(app.name))

@@ -1,0 +1,288 @@
+"""Every statement that the running program sends to norn_db, by name. Migrations have their own.
+
+Rows go in as one JSON array a statement, so a thousand apps cost as many statements as one. Into
+the tables that other Norn tools share, values go through jsonb_populate_recordset: it casts to
+whatever type a column has there (uuid, varchar, timestamp, json), and MERGE needs no unique index.
+"""
+
+# The right to write. KEY SHARE: a renewal, which leaves `epoch` alone, need not wait for a long
+# transaction of its own holder; a new epoch, which is a unique column, does (and ends it).
+HOLD_EPOCH = """
+    SELECT 1 FROM reconciler.lease WHERE epoch = %(epoch)s AND holder = %(holder)s FOR KEY SHARE
+"""
+
+# Snapshot and reads of own tables.
+APPS = """
+    SELECT app, file, file_digest, size, mtime_ns, canonical, generation, observed_generation,
+           state, paused, conditions
+      FROM reconciler.apps
+     WHERE %(app)s::text IS NULL OR app = %(app)s
+     ORDER BY app
+"""
+INVENTORY = """
+    SELECT service, app, kind, name, state, origin, server_id, settings
+      FROM reconciler.inventory
+     WHERE %(app)s::text IS NULL OR app = %(app)s
+     ORDER BY service, app, kind, name
+"""
+SERVICES = """
+    SELECT service, app, desired_digest, fingerprint, generation FROM reconciler.services
+     WHERE %(app)s::text IS NULL OR app = %(app)s
+     ORDER BY service, app
+"""
+KEY_FINGERPRINT = "SELECT key_fingerprint FROM reconciler.meta"
+REVISION = """
+    SELECT version_num FROM reconciler.alembic_version
+"""
+
+# Writes of the engine.
+CLAIM = """
+    INSERT INTO reconciler.inventory
+           (service, app, kind, name, state, origin, server_id, settings)
+    SELECT service, app, kind, name, state, origin, server_id, settings
+      FROM jsonb_to_recordset(%(rows)s::jsonb)
+        AS r(service text, app text, kind text, name text, state text, origin text,
+             server_id text, settings jsonb)
+    ON CONFLICT (service, app, kind, name) DO UPDATE
+       SET state = excluded.state, origin = excluded.origin, server_id = excluded.server_id,
+           settings = excluded.settings, updated_at = now()
+"""
+PUT_APPS = """
+    INSERT INTO reconciler.apps
+           (app, file, file_digest, size, mtime_ns, canonical, generation, observed_generation,
+            state, paused, conditions)
+    SELECT app, file, file_digest, size, mtime_ns, canonical, generation, observed_generation,
+           state, paused, conditions
+      FROM jsonb_to_recordset(%(rows)s::jsonb)
+        AS r(app text, file text, file_digest text, size bigint, mtime_ns bigint, canonical text,
+             generation bigint, observed_generation bigint, state text, paused boolean,
+             conditions jsonb)
+    ON CONFLICT (app) DO UPDATE
+       SET file = excluded.file, file_digest = excluded.file_digest, size = excluded.size,
+           mtime_ns = excluded.mtime_ns, canonical = excluded.canonical,
+           generation = excluded.generation, observed_generation = excluded.observed_generation,
+           state = excluded.state, paused = excluded.paused, conditions = excluded.conditions,
+           updated_at = now()
+"""
+PUT_INVENTORY = """
+    WITH wanted AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
+            AS r(service text, app text, kind text, name text, state text, origin text,
+                 server_id text, settings jsonb)
+    ), scope AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%(scope)s::jsonb) AS s(service text, app text)
+    ), gone AS (
+        DELETE FROM reconciler.inventory AS i USING scope AS s
+         WHERE i.service = s.service AND i.app = s.app
+           AND NOT EXISTS (
+               SELECT FROM wanted AS w
+                WHERE w.service = i.service AND w.app = i.app
+                  AND w.kind = i.kind AND w.name = i.name)
+    )
+    INSERT INTO reconciler.inventory AS i
+           (service, app, kind, name, state, origin, server_id, settings)
+    SELECT service, app, kind, name, state, origin, server_id, settings FROM wanted
+    ON CONFLICT (service, app, kind, name) DO UPDATE
+       SET state = excluded.state, origin = excluded.origin, server_id = excluded.server_id,
+           settings = excluded.settings, updated_at = now()
+     WHERE (i.state, i.origin, i.server_id, i.settings) IS DISTINCT FROM
+           (excluded.state, excluded.origin, excluded.server_id, excluded.settings)
+"""
+PUT_SERVICES = """
+    INSERT INTO reconciler.services (service, app, desired_digest, fingerprint, generation)
+    SELECT service, app, desired_digest, fingerprint, generation
+      FROM jsonb_to_recordset(%(rows)s::jsonb)
+        AS r(service text, app text, desired_digest text, fingerprint text, generation bigint)
+    ON CONFLICT (service, app) DO UPDATE
+       SET desired_digest = excluded.desired_digest, fingerprint = excluded.fingerprint,
+           generation = excluded.generation, updated_at = now()
+"""
+ADD_EVENTS = """
+    INSERT INTO reconciler.events (event, severity, app, service, message, fields)
+    SELECT event, severity, app, service, message, fields
+      FROM jsonb_to_recordset(%(rows)s::jsonb)
+        AS r(n bigint, event text, severity text, app text, service text, message text,
+             fields jsonb)
+     ORDER BY n
+"""
+PUT_DEPLOYMENTS = """
+    MERGE INTO public.deployments AS d
+    USING jsonb_populate_recordset(NULL::public.deployments, %(rows)s::jsonb) AS r ON d.id = r.id
+    WHEN MATCHED THEN UPDATE
+     SET app = r.app, status = r.status, steps = r.steps, error = r.error,
+         started_at = r.started_at, finished_at = r.finished_at,
+         reconciler_epoch = r.reconciler_epoch
+    WHEN NOT MATCHED THEN
+        INSERT (id, app, commit_sha, image_tag, status, steps, error, started_at, finished_at,
+                reconciler_epoch)
+        VALUES (r.id, r.app, r.commit_sha, r.image_tag, r.status, r.steps, r.error, r.started_at,
+                r.finished_at, r.reconciler_epoch)
+"""
+PUT_FORGE_STATES = """
+    MERGE INTO public.forge_states AS f
+    USING jsonb_populate_recordset(NULL::public.forge_states, %(rows)s::jsonb) AS r
+       ON f.app = r.app
+    WHEN MATCHED THEN UPDATE
+     SET status = r.status, steps = r.steps, resources = r.resources, error = r.error,
+         started_at = r.started_at, finished_at = r.finished_at,
+         reconciler_epoch = r.reconciler_epoch
+    WHEN NOT MATCHED THEN
+        INSERT (app, status, steps, resources, error, started_at, finished_at, reconciler_epoch)
+        VALUES (r.app, r.status, r.steps, r.resources, r.error, r.started_at, r.finished_at,
+                r.reconciler_epoch)
+"""
+FORGET = """
+    WITH apps AS (
+        DELETE FROM reconciler.apps WHERE app = ANY (%(apps)s)
+    ), services AS (
+        DELETE FROM reconciler.services WHERE app = ANY (%(apps)s)
+    ), forged AS (
+        DELETE FROM public.forge_states
+         WHERE app::text = ANY (%(apps)s) AND reconciler_epoch IS NOT NULL
+    )
+    DELETE FROM reconciler.inventory WHERE app = ANY (%(apps)s)
+"""
+PUT_KEY_FINGERPRINT = """
+    INSERT INTO reconciler.meta (key_fingerprint) VALUES (%(key_fingerprint)s)
+    ON CONFLICT (singleton) DO UPDATE SET key_fingerprint = excluded.key_fingerprint
+"""
+
+# Retention, a batch a statement.
+PRUNE_OLD_EVENTS = """
+    DELETE FROM reconciler.events
+     WHERE id IN (SELECT id FROM reconciler.events
+                   WHERE at < now() - make_interval(days => %(days)s) LIMIT %(batch)s)
+"""
+PRUNE_MANY_EVENTS = """
+    DELETE FROM reconciler.events
+     WHERE id IN (
+        SELECT e.id
+          FROM (SELECT app FROM reconciler.events GROUP BY app HAVING count(*) > %(keep)s) AS a
+         CROSS JOIN LATERAL (SELECT id FROM reconciler.events AS x WHERE x.app = a.app
+                              ORDER BY id DESC OFFSET %(keep)s) AS e
+         LIMIT %(batch)s)
+"""
+PRUNE_OPERATIONS = """
+    DELETE FROM reconciler.operations
+     WHERE id IN (SELECT id FROM reconciler.operations
+                   WHERE finished_at < now() - make_interval(days => %(days)s) LIMIT %(batch)s)
+"""
+
+# Operations.
+_OPERATION = """
+    SELECT id, kind, app, state, arguments, digest, step, result, requested_by, created_at,
+           finished_at
+      FROM reconciler.operations
+"""
+REQUEST_OPERATION = """
+    WITH asked AS (
+        INSERT INTO reconciler.operations (kind, app, arguments, digest, requested_by)
+        VALUES (%(kind)s, %(app)s, %(arguments)s::jsonb, %(digest)s, %(requested_by)s)
+        RETURNING id
+    )
+    SELECT id, pg_notify('norn_operations', id::text) FROM asked
+"""
+PENDING_OPERATIONS = _OPERATION + " WHERE state IN ('queued', 'running') ORDER BY id"
+OPERATION = _OPERATION + " WHERE id = %(id)s"
+RECENT_OPERATIONS = (
+    _OPERATION + " WHERE %(app)s::text IS NULL OR app = %(app)s ORDER BY id DESC LIMIT %(limit)s"
+)
+PUT_OPERATION = """
+    UPDATE reconciler.operations
+       SET state = %(state)s, step = %(step)s, result = %(result)s,
+           arguments = %(arguments)s::jsonb,
+           finished_at = CASE WHEN %(state)s IN ('done', 'failed')
+                              THEN coalesce(%(finished_at)s::timestamptz, now()) END
+     WHERE id = %(id)s
+"""
+LISTEN = "LISTEN norn_operations"
+PING = "SELECT 1"
+
+# Reads for people. Shared tables are cast to what their documentation says.
+EVENTS = """
+    SELECT id, at, event, severity, nullif(app, '') AS app, service, message, fields
+      FROM reconciler.events
+     WHERE %(app)s::text IS NULL OR app = %(app)s
+     ORDER BY id DESC LIMIT %(limit)s
+"""
+DEPLOYMENTS = """
+    SELECT id::text AS id, app::text AS app, status::text AS status, to_jsonb(steps) AS steps,
+           nullif(error::text, '') AS error, started_at::timestamptz AS started_at,
+           finished_at::timestamptz AS finished_at
+      FROM public.deployments
+     WHERE %(app)s::text IS NULL OR app::text = %(app)s
+     ORDER BY started_at DESC NULLS LAST LIMIT %(limit)s
+"""
+FORGE_STATES = """
+    SELECT app::text AS app, status::text AS status, to_jsonb(steps) AS steps,
+           to_jsonb(resources) AS resources, nullif(error::text, '') AS error,
+           started_at::timestamptz AS started_at, finished_at::timestamptz AS finished_at
+      FROM public.forge_states
+     WHERE %(app)s::text IS NULL OR app::text = %(app)s
+     ORDER BY app
+"""
+NODES = """
+    SELECT id::text AS id, name::text AS name, role::text AS role, status::text AS status,
+           updated_at::timestamptz AS updated_at
+      FROM public.cluster_nodes WHERE provider::text = 'norn-reconciler' ORDER BY name
+"""
+
+# The lease.
+LEASE = """
+    SELECT holder, epoch, expires_at, incarnation,
+           coalesce(expires_at <= clock_timestamp(), true) AS expired
+      FROM reconciler.lease
+"""
+ACQUIRE = """
+    UPDATE reconciler.lease
+       SET holder = %(holder)s, epoch = epoch + 1, incarnation = %(incarnation)s,
+           acquired_at = clock_timestamp(),
+           expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+     WHERE epoch = %(seen)s
+       AND (holder IS NULL OR expires_at <= clock_timestamp() OR %(dead)s)
+    RETURNING epoch
+"""
+RENEW = """
+    UPDATE reconciler.lease
+       SET expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+     WHERE epoch = %(epoch)s AND holder = %(holder)s
+    RETURNING epoch
+"""
+RELEASE = """
+    UPDATE reconciler.lease SET holder = NULL, incarnation = NULL, expires_at = NULL
+     WHERE epoch = %(epoch)s AND holder = %(holder)s
+    RETURNING epoch
+"""
+# Waits, a second at most, until each is really gone.
+END_SESSIONS = """
+    SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 1000)) AS ended FROM pg_stat_activity
+     WHERE datname = current_database() AND usename = current_user
+       AND application_name = %(name)s AND pid <> ALL (%(own)s)
+"""
+FAIL_IN_FLIGHT = """
+    UPDATE public.deployments
+       SET status = 'failed', error = 'norn restarted during deployment', finished_at = now()
+     WHERE status::text IN
+           ('queued', 'building', 'testing', 'snapshotting', 'migrating', 'deploying')
+       AND reconciler_epoch < %(epoch)s
+"""
+PUT_NODE = """
+    MERGE INTO public.cluster_nodes AS n
+    USING jsonb_populate_record(NULL::public.cluster_nodes, %(row)s::jsonb) AS r ON n.id = r.id
+    WHEN MATCHED THEN UPDATE
+     SET name = r.name, role = r.role, status = r.status, error = r.error, updated_at = now()
+    WHEN NOT MATCHED THEN
+        INSERT (id, name, provider, region, size, role, public_ip, tailscale_ip, status,
+                provider_id, error, created_at, updated_at)
+        VALUES (r.id, r.name, r.provider, r.region, r.size, r.role, r.public_ip, r.tailscale_ip,
+                r.status, r.provider_id, r.error, now(), now())
+"""
+NODE_LOST = """
+    UPDATE public.cluster_nodes SET role = 'standby', status = 'lost', updated_at = now()
+     WHERE id::text = %(id)s AND role::text = 'leader'
+"""
+PRUNE_NODES = """
+    DELETE FROM public.cluster_nodes
+     WHERE provider::text = 'norn-reconciler'
+       AND updated_at < now() - make_interval(days => %(days)s)
+"""

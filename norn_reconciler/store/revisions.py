@@ -1,0 +1,21 @@
+"""Which schema this program speaks. Apart from schema.py, so that no start pays for it."""
+
+from __future__ import annotations
+
+from norn_reconciler.model.errors import SchemaMismatch
+
+REVISIONS = ("0001",)  # oldest first; a test holds them against store/migrations/versions
+HEAD = REVISIONS[-1]
+
+
+def verdict(found: str | None) -> None:
+    """Raise SchemaMismatch unless `found` is HEAD. None: norn_db has no schema of ours."""
+    if found is None:
+        raise SchemaMismatch("norn_db has no tables of norn-reconciler yet: norn db upgrade")
+    if found not in REVISIONS:
+        raise SchemaMismatch(
+            f"norn_db's schema {found} is newer than this program's {HEAD}: "
+            "install the norn-reconciler that made it, or a newer one"
+        )
+    if found != HEAD:
+        raise SchemaMismatch(f"norn_db's schema {found} is older than {HEAD}: norn db upgrade")

@@ -1,0 +1,72 @@
+"""What reads for people return beyond model.records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.plan import Step
+from norn_reconciler.model.status import Event
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event with its place in history. at: by norn_db's clock."""
+
+    id: int
+    at: datetime
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseState:
+    """The lease as norn_db shows it. holder is None when nobody has it; expired: by norn_db's
+    clock, the holder has not renewed it in time."""
+
+    holder: str | None
+    epoch: int
+    expires_at: datetime | None
+    expired: bool
+
+    @property
+    def held(self) -> bool:
+        return self.holder is not None and not self.expired
+
+
+@dataclass(frozen=True, slots=True)
+class PastDeployment:
+    """A row of deployments, ours or another Norn tool's: what may be missing there is optional."""
+
+    id: str
+    app: AppName
+    status: str
+    steps: tuple[Step, ...]
+    error: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForgeView:
+    """A row of forge_states, ours or another Norn tool's."""
+
+    app: AppName
+    status: str
+    steps: tuple[Step, ...]
+    error: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    resources: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One instance of this daemon. role: leader | standby. updated_at: its last heartbeat."""
+
+    id: str
+    name: str
+    role: str
+    status: str
+    updated_at: datetime | None

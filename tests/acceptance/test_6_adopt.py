@@ -1,0 +1,53 @@
+"""6. What was there before norn is taken over after showing the diff, and never dropped."""
+
+from __future__ import annotations
+
+import psycopg
+from kafka.admin import NewTopic
+
+from tests.acceptance.harness import Norn, spec, until
+from tests.acceptance.services import Services
+
+
+def test_a_user_and_a_topic_are_adopted_and_outlive_their_file(norn, services, name) -> None:
+    app, other = name("old"), name("other")
+    services.valkey.execute_command("ACL", "SETUSER", app, "on", ">secret", "~x:*", "+get")
+    services.kafka.create_topics([NewTopic(f"{app}.in", 1, 1)])
+    norn.write("old.yaml", spec(app, postgres=False))
+    norn.write("other.yaml", spec(other, postgres=False, events=False))
+    with norn.daemon(NORN_GRACE_SECONDS="0.3") as daemon:
+        norn.until_ready(other)
+        assert norn.condition(app, "KeyspaceReady")["reason"] == "Conflict"
+        shown = norn.run("adopt", app, "--yes")
+        assert "adopted" in shown and f"{app}.in" in shown
+        norn.until_ready(app)
+        origins = {
+            r["kind"]: r["origin"]
+            for r in norn.rows("SELECT * FROM reconciler.inventory WHERE app = %s", app)
+        }
+        assert origins["acl-user"] == "adopted" and origins["topic"] == "adopted"
+        (norn.specs / "old.yaml").unlink()
+        until(lambda: daemon.events("app.removed", app=app), told=norn.story)
+        assert "off" in services.acl_user(app)["flags"], (
+            "an adopted user is switched off, not deleted"
+        )
+        assert f"{app}.in" in services.topics()
+
+
+def test_nothing_is_adopted_that_changed_since_it_was_shown(norn: Norn, services: Services, name):
+    app = name("changed")
+    services.valkey.execute_command("ACL", "SETUSER", app, "on", ">secret", "~x:*", "+get")
+    norn.write("changed.yaml", spec(app, postgres=False, events=False))
+    with norn.daemon():
+        until(lambda: norn.condition(app, "KeyspaceReady").get("reason") == "Conflict")
+        with psycopg.connect(norn.norn_db, autocommit=True) as conn:
+            conn.execute(
+                "INSERT INTO reconciler.operations (kind, app, digest) VALUES ('adopt', %s, %s)",
+                (app, "0" * 12),
+            )
+            conn.execute("NOTIFY norn_operations")
+        until(lambda: norn.rows(
+            "SELECT 1 FROM reconciler.operations"
+                " WHERE state = 'failed' AND result LIKE '%%changed%%'"
+        ))  # fmt: skip
+        assert "~x:*" in str(services.acl_user(app)["keys"])

@@ -1,0 +1,91 @@
+"""Fixtures that every kind of test shares, and the rule that no skip goes unlisted in CI."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from infra.stack import Stack
+from tests.servers import PostgresServer, Servers, ThrowAway
+
+ALLOWED_SKIPS = Path(__file__).parent / "skips.txt"
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The shared servers; use names of your own, others' tests use them too."""
+    found = Servers()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(params=["18", "15"])
+def postgres(request: pytest.FixtureRequest, servers: Servers) -> PostgresServer:
+    """PostgreSQL in each version that is tested."""
+    server = servers.postgres(request.param)
+    if server is None:
+        pytest.skip("PostgreSQL 15 is not installed (apt-get install postgresql)")
+    return server
+
+
+@pytest.fixture
+def fresh_norn_db(servers: Servers) -> Iterator[str]:
+    """URL of a new, empty database that norn owns; dropped afterwards."""
+    name = f"norn_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(servers.postgres_superuser_url, autocommit=True) as conn:
+        conn.execute(
+            sql.SQL("CREATE DATABASE {} OWNER norn TEMPLATE template0").format(sql.Identifier(name))
+        )
+        conn.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+    parts = urlsplit(servers.norn_db_url)
+    yield urlunsplit(parts._replace(path=f"/{name}"))
+    with psycopg.connect(servers.postgres_superuser_url, autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def private_stack() -> Iterator[Stack]:
+    """Servers of this module's own, to be broken: freeze(), thaw(), kill(), stop(), start()."""
+    own = ThrowAway()
+    try:
+        own.stack.start()
+        yield own.stack
+    finally:
+        own.remove()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ended by a time limit, the run still stops the servers it started."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 143))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """In CI a skip whose reason skips.txt does not list is a failure, and is named here."""
+    for line in _unlisted(terminalreporter):
+        terminalreporter.write_line(f"unlisted skip: {line}", red=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and exitstatus == 0 and reporter and _unlisted(reporter):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _unlisted(reporter: pytest.TerminalReporter) -> list[str]:
+    lines = ALLOWED_SKIPS.read_text().splitlines()
+    allowed = [re.compile(line) for line in lines if line and not line.startswith("#")]
+    reasons = [
+        report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        for report in reporter.stats.get("skipped", [])
+    ]
+    return [reason for reason in reasons if not any(p.search(reason) for p in allowed)]

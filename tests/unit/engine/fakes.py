@@ -1,0 +1,227 @@
+"""A whole service, store and delivery in memory: for what no real server can be made to do on cue
+(a fault at one exact step). What real servers do is tested on real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from norn_reconciler.model.app import App, AppName, Claim
+from norn_reconciler.model.errors import ServiceError, StoreUnavailable
+from norn_reconciler.model.inventory import Held, HeldState, Owned
+from norn_reconciler.model.outcome import Applied, Health, Proof
+from norn_reconciler.model.plan import Action, Effect, Plan, Problem, Severity, Step, Wanted
+from norn_reconciler.model.records import Changes, Operation, Snapshot
+from norn_reconciler.model.secret import Credential, CredentialMark, Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A section: the names of boxes that an app wants."""
+
+    names: tuple[str, ...]
+
+    def claims(self, app: AppName) -> frozenset[Claim]:
+        return frozenset(Claim("box", name) for name in self.names)
+
+    @staticmethod
+    def held(app: AppName, held: Held) -> frozenset[Claim]:
+        return frozenset({Claim("box", held.name)})
+
+
+@dataclass(frozen=True, slots=True)
+class Make(Action):
+    verb: ClassVar[str] = "create"
+    phase: ClassVar[int] = 1
+    effect: ClassVar[Effect] = Effect.CREATE
+    sets_credential: ClassVar[bool] = True
+
+    def summary(self) -> str:
+        return f"MAKE {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Repair(Action):
+    verb: ClassVar[str] = "alter"
+    phase: ClassVar[int] = 2
+
+    def summary(self) -> str:
+        return f"REPAIR {self.name}"
+
+    @property
+    def expected(self) -> str:
+        return "whole"
+
+    @property
+    def found(self) -> str:
+        return "bent"
+
+
+@dataclass(frozen=True, slots=True)
+class Take(Action):
+    verb: ClassVar[str] = "revoke"
+    phase: ClassVar[int] = 0
+    effect: ClassVar[Effect] = Effect.REMOVAL
+    destructive: ClassVar[bool] = True
+
+    def summary(self) -> str:
+        return f"TAKE {self.name}"
+
+
+@dataclass
+class Boxes:
+    """A service that holds boxes: name → "whole", "bent" or "closed"."""
+
+    key: str = "box"
+    title: str = "Boxes"
+    condition: str = "BoxesReady"
+    server: dict[str, str] = field(default_factory=dict)
+    down: ServiceError | None = None
+    poisoned: Mapping[str, ServiceError] = field(default_factory=dict)
+    proof: bool = True
+    observations: list[frozenset[str]] = field(default_factory=list)
+    writes: list[str] = field(default_factory=list)
+
+    def desired(self, app: App, credential: Credential) -> tuple[str, ...]:
+        section = app.sections.get(self.key)
+        return section.names if isinstance(section, Box) else ()
+
+    async def observe(self, wanted: Mapping[AppName, Wanted[tuple[str, ...]]]):
+        if self.down:
+            raise self.down
+        self.observations.append(frozenset(wanted))
+        return {app: dict(self.server) for app in wanted}
+
+    def plan(self, wanted: Wanted[tuple[str, ...]], observed: Mapping[str, str]) -> Plan[Action]:
+        actions: list[Action] = []
+        problems: list[Problem] = []
+        for name in wanted.desired:
+            key = ("box", name)
+            held = wanted.owned.get(key)
+            if name not in observed:
+                if held and held.state is HeldState.OWNED:
+                    gone = Problem(Severity.BLOCKING, "DataMissing", f"{name} is gone", "", key)
+                    problems.append(gone)
+                else:
+                    actions.append(Make(*key))
+            elif held is None:
+                problems.append(Problem(Severity.BLOCKING, "Conflict", f"{name} is not ours"))
+            elif observed[name] != "whole":
+                actions.append(Repair(*key))
+        for (kind, name), _ in sorted(wanted.owned.items()):
+            if name not in wanted.desired and observed.get(name, "closed") != "closed":
+                actions.append(Take(kind, name))
+        return Plan(tuple(sorted(actions, key=lambda a: a.phase)), tuple(problems))
+
+    async def apply(self, plans, fence):
+        result = {}
+        for app, actions in plans.items():
+            if app in self.poisoned:
+                result[app] = Applied(error=self.poisoned[app])
+                continue
+            for action in actions:
+                fence.check()
+                self.server[action.name] = "closed" if isinstance(action, Take) else "whole"
+                self.writes.append(action.summary())
+            steps = tuple(Step(a.summary(), "ok", 1) for a in actions)
+            result[app] = Applied(tuple(actions), steps)
+        return result
+
+    def confirm(self, wanted, observed, done: Sequence[Action]) -> Owned:
+        rows = {}
+        for key, held in wanted.owned.items():
+            name = key[1]
+            state = HeldState.OWNED if name in observed else held.state
+            if name not in wanted.desired and observed.get(name) == "closed":
+                state = HeldState.RETAINED
+            rows[key] = Held("box", name, state)
+        return rows
+
+    def adoptable(self, wanted, observed) -> Owned:
+        return {
+            ("box", n): Held("box", n)
+            for n in wanted.desired
+            if n in observed and ("box", n) not in wanted.owned
+        }
+
+    def env(self, app: App, credential: Credential) -> Mapping[str, str]:
+        return {"BOX": app.name}
+
+    async def prove(self, app: App, credential: Credential) -> Proof:
+        return Proof(self.proof, 1.0, "" if self.proof else "wrong password")
+
+    async def check(self) -> Health:
+        return Health(self.key, True, 1.0, "")
+
+    async def diagnose(self) -> Health:
+        return Health(self.key, True, 1.0, "")
+
+    async def end_sessions(self, instance: str) -> int:
+        return 0
+
+    async def close(self) -> None:
+        return None
+
+
+@dataclass
+class MemoryStore:
+    """norn_db's contract in memory; `away` makes it not answer."""
+
+    changes: list[Changes] = field(default_factory=list)
+    claims: list[str] = field(default_factory=list)
+    operations: dict[int, Operation] = field(default_factory=dict)
+    away: bool = False
+
+    def _answer(self) -> None:
+        if self.away:
+            raise StoreUnavailable("norn_db does not answer")
+
+    async def snapshot(self) -> Snapshot:
+        self._answer()
+        return Snapshot()
+
+    async def claim(self, epoch, service, rows) -> None:
+        self._answer()
+        self.claims += [f"{app}:{name}" for app, r in rows.items() for _, name in r]
+
+    async def record(self, epoch: int, changes: Changes) -> None:
+        if changes:
+            self._answer()
+            self.changes.append(changes)
+
+    async def pending_operations(self) -> Sequence[Operation]:
+        self._answer()
+        return [o for o in self.operations.values() if o.state in {"queued", "running"}]
+
+    async def update_operation(self, epoch: int, operation: Operation) -> None:
+        self._answer()
+        self.operations[operation.id] = operation
+
+    def events(self) -> list[str]:
+        return [e.event for c in self.changes for e in c.events]
+
+
+@dataclass
+class MemoryDelivery:
+    delivered: set[str] = field(default_factory=set)
+
+    def deliver(self, app: App, passwords: object) -> bool:
+        new = app.name not in self.delivered
+        self.delivered.add(app.name)
+        return new
+
+    def withdraw(self, app: AppName) -> bool:
+        here = app in self.delivered
+        self.delivered.discard(app)
+        return here
+
+
+class Secrets:
+    def credential(self, app: AppName, service: str, generation: int) -> Credential:
+        return Credential(Secret(f"{app}/{service}"), CredentialMark("f" * 8, generation))
+
+
+class OpenFence:
+    def check(self) -> None:
+        return None

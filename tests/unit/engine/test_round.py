@@ -1,0 +1,540 @@
+"""The round: what is written, in which order, and what one fault may stop."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from norn_reconciler import logs
+from norn_reconciler.engine.book import Book
+from norn_reconciler.engine.engine import Engine
+from norn_reconciler.engine.guard import Limits, loss_digest
+from norn_reconciler.engine.operations import Operations
+from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.errors import LeaseLost, Rejected, StoreUnavailable, Unavailable
+from norn_reconciler.model.fleet import Fleet, Folder, Member
+from norn_reconciler.model.inventory import HeldState
+from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
+from norn_reconciler.model.plan import Problem, Severity
+from norn_reconciler.model.records import AppState, Operation, OperationState, SpecRecord
+from tests.unit.engine.fakes import Box, Boxes, MemoryDelivery, MemoryStore, OpenFence, Secrets
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Fence:
+    lost: bool = False
+
+    def check(self) -> None:
+        if self.lost:
+            raise LeaseLost("the lease ran out")
+
+
+@dataclass
+class World:
+    service: Boxes = field(default_factory=Boxes)
+    store: MemoryStore = field(default_factory=MemoryStore)
+    delivery: MemoryDelivery = field(default_factory=MemoryDelivery)
+    clock: Clock = field(default_factory=Clock)
+    fence: Fence = field(default_factory=Fence)
+
+    def __post_init__(self) -> None:
+        self.book = Book(self.store, Secrets(), self.delivery, {"box": "BoxesReady"}, self.clock)
+        self.engine = Engine(
+            {"box": self.service},  # type: ignore[dict-item]
+            self.book,
+            self.fence,
+            Limits(3, 20.0),
+            10.0,
+            self.clock,
+        )
+
+    def round(self, *apps: str):
+        return self.engine._round("box", [AppName(a) for a in apps] or sorted(self.book.entries))
+
+    def outcome(self, app: str):
+        return self.book.heard["box", AppName(app)].outcome
+
+
+def member(app: str, *boxes: str, **more) -> Member:
+    name = AppName(app)
+    canonical = f"{app}:{','.join(boxes)}"
+    sections = {"box": Box(boxes)} if boxes else {}
+    return Member(App(name, sections), SpecRecord(f"{app}.yaml", "d", 1, 1, canonical), **more)
+
+
+def fleet(*members: Member, vanished: tuple[Member, ...] = (), folder: Folder = Folder.OK) -> Fleet:
+    return Fleet({m.app.name: m for m in members}, {m.app.name: m for m in vanished}, folder)
+
+
+async def test_a_new_app_converges_and_a_second_round_writes_nothing() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    assert world.service.server == {"one": "whole"}
+    assert isinstance(world.outcome("a"), Converged)
+    record = world.book.records[AppName("a")]
+    assert (record.generation, record.observed_generation) == (1, 1)
+    assert record.conditions["Ready"].status == "True"
+    assert world.delivery.delivered == {"a"}
+    writes, rows = len(world.service.writes), len(world.store.changes)
+    await world.round()
+    assert (len(world.service.writes), len(world.store.changes)) == (writes, rows)
+
+
+async def test_the_claim_is_written_before_the_object() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    world.store.away = True
+    await world.round()
+    assert world.service.server == {}, "made without a claim"
+    world.store.away = False
+    await world.round("a")
+    assert world.store.claims == ["a:one"]
+    assert world.service.server == {"one": "whole"}
+
+
+async def test_one_poisoned_app_leaves_the_others_converged() -> None:
+    world = World()
+    world.service.poisoned = {AppName("b"): Rejected("box", "no")}
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two"), member("c", "three")))
+    await world.round()
+    assert isinstance(world.outcome("a"), Converged)
+    assert isinstance(world.outcome("b"), Failed)
+    assert isinstance(world.outcome("c"), Converged)
+
+
+async def test_an_app_whose_plan_crashes_leaves_the_others_converged(monkeypatch) -> None:
+    world = World()
+    plan = world.service.plan
+
+    def crash(wanted, observed):
+        if wanted.app == "b":
+            raise ZeroDivisionError
+        return plan(wanted, observed)
+
+    monkeypatch.setattr(world.service, "plan", crash)
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two")))
+    await world.round()
+    assert isinstance(world.outcome("a"), Converged)
+    assert isinstance(world.outcome("b"), Failed)
+
+
+async def test_a_dead_endpoint_keeps_one_timer_and_recovers() -> None:
+    world = World()
+    world.service.down = Unavailable("box", "connection refused")
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two")))
+    await world.round()
+    a, b = world.outcome("a"), world.outcome("b")
+    assert isinstance(a, Failed) and isinstance(b, Failed)
+    assert a.retry_in == b.retry_in
+    ready = world.book.records[AppName("a")].conditions
+    assert ready["BoxesReady"].status == "Unknown"
+    assert "next try at" in ready["BoxesReady"].message
+    world.service.down = None
+    await world.round()
+    assert world.book.records[AppName("a")].conditions["Ready"].status == "True"
+
+
+async def test_drift_is_repaired_and_recorded_with_expected_and_found() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    assert logs.DRIFT_DETECTED not in world.store.events()
+    world.service.server["one"] = "bent"
+    await world.round()
+    assert world.service.server == {"one": "whole"}
+    drift = [e for c in world.store.changes for e in c.events if e.event == logs.DRIFT_DETECTED]
+    assert [(e.fields["expected"], e.fields["found"]) for e in drift] == [("whole", "bent")]
+
+
+async def test_lost_data_blocks_until_its_digest_is_confirmed() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    del world.service.server["one"]
+    await world.round()
+    blocked = world.outcome("a")
+    assert isinstance(blocked, Blocked)
+    assert world.service.server == {}
+    digest = blocked.problem.remedy.split("norn confirm ")[1].split()[0]
+    with pytest.raises(ValueError, match="nothing waits"):
+        await world.engine.confirm("0" * 12)
+    await world.engine.confirm(digest)
+    await world.round()
+    assert world.service.server == {"one": "whole"}
+
+
+async def test_a_login_that_fails_is_never_ready_and_its_mark_is_not_recorded() -> None:
+    world = World()
+    world.service.proof = False
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    assert isinstance(world.outcome("a"), Failed)
+    assert world.book.service("box", AppName("a")).mark is None
+    assert world.delivery.delivered == set()
+
+
+async def test_a_vanished_file_is_removed_after_the_grace_and_comes_back_whole() -> None:
+    world = World()
+    one, two = member("a", "one"), member("b", "two")
+    await world.engine.accept(fleet(one, two))
+    await world.round()
+    await world.engine.accept(fleet(two, vanished=(one,)))
+    await world.round()
+    assert isinstance(world.outcome("a"), RequeueAfter)
+    assert world.service.server["one"] == "whole", "removed within the grace"
+    world.clock.now += 11
+    await world.engine.accept(fleet(two, vanished=(one,)))
+    await world.round()
+    assert world.service.server["one"] == "closed"
+    assert world.book.records[AppName("a")].state is AppState.REMOVED
+    held = world.book.owned("box", AppName("a"))["box", "one"]
+    assert held.state is HeldState.RETAINED
+    assert world.delivery.delivered == {"b"}
+    await world.engine.accept(fleet(one, two))
+    await world.round()
+    assert world.service.server["one"] == "whole"
+    assert world.book.records[AppName("a")].state is AppState.ACTIVE
+    assert world.book.records[AppName("a")].generation == 1
+
+
+async def test_a_file_that_is_back_within_the_grace_loses_nothing() -> None:
+    world = World()
+    one = member("a", "one")
+    await world.engine.accept(fleet(one))
+    await world.round()
+    writes = len(world.service.writes)
+    await world.engine.accept(fleet(vanished=(one,)))
+    await world.round()
+    world.clock.now += 5
+    await world.engine.accept(fleet(one))
+    world.clock.now += 20
+    await world.round()
+    assert len(world.service.writes) == writes
+
+
+@pytest.mark.parametrize("folder", [Folder.EMPTY, Folder.MISSING, Folder.UNREADABLE])
+async def test_absence_of_the_folder_is_no_intent(folder: Folder) -> None:
+    world = World()
+    one = member("a", "one")
+    await world.engine.accept(fleet(one))
+    await world.round()
+    await world.engine.accept(fleet(vanished=(one,), folder=folder))
+    world.clock.now += 100
+    await world.engine.accept(fleet(vanished=(one,), folder=folder))
+    await world.round()
+    assert world.service.server["one"] == "whole"
+    assert world.engine.hold is not None
+
+
+async def test_many_apps_vanishing_at_once_wait_for_their_digest() -> None:
+    world = World()
+    members = [member(f"a{i}", f"box{i}") for i in range(10)]
+    await world.engine.accept(fleet(*members))
+    await world.round()
+    gone, here = members[:4], members[4:]
+    await world.engine.accept(fleet(*here, vanished=tuple(gone)))
+    world.clock.now += 100
+    await world.engine.accept(fleet(*here, vanished=tuple(gone)))
+    await world.round()
+    assert set(world.service.server.values()) == {"whole"}
+    assert world.store.events().count(logs.REMOVAL_HELD) == 1
+    await world.engine.confirm(world.engine.hold.digest)
+    await world.engine.accept(fleet(*here, vanished=tuple(gone)))
+    world.clock.now += 11
+    await world.engine.accept(fleet(*here, vanished=tuple(gone)))
+    await world.round()
+    assert sorted(world.service.server.values()).count("closed") == 4
+
+
+async def test_a_hold_stops_the_removal_of_sections_too() -> None:
+    world = World()
+    members = [member(f"a{i}", f"box{i}") for i in range(5)]
+    await world.engine.accept(fleet(*members))
+    await world.round()
+    shrunk = member("a4")
+    await world.engine.accept(fleet(shrunk, vanished=tuple(members[:4])))
+    world.clock.now += 100
+    await world.engine.accept(fleet(shrunk, vanished=tuple(members[:4])))
+    await world.round()
+    assert set(world.service.server.values()) == {"whole"}
+
+
+async def test_without_the_lease_nothing_is_written_and_the_app_says_so() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    world.fence.lost = True
+    await world.round()
+    assert world.service.server == {}
+    outcome = world.outcome("a")
+    assert isinstance(outcome, RequeueAfter) and outcome.reason == "NotLeader"
+
+
+async def test_norn_db_away_during_the_report_is_made_good_by_the_next_round() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    apply = world.service.apply
+
+    async def and_then_away(plans, fence):
+        result = await apply(plans, fence)
+        world.store.away = True
+        return result
+
+    world.service.apply = and_then_away  # type: ignore[method-assign]
+    await world.round()
+    assert world.book.owned("box", AppName("a"))["box", "one"].state is HeldState.CLAIMED
+    world.store.away = False
+    await world.round()
+    assert world.book.owned("box", AppName("a"))["box", "one"].state is HeldState.OWNED
+    assert isinstance(world.outcome("a"), Converged)
+
+
+async def test_accept_changes_nothing_while_norn_db_is_away() -> None:
+    world = World()
+    world.store.away = True
+    with pytest.raises(StoreUnavailable):
+        await world.engine.accept(fleet(member("a", "one")))
+    assert world.book.entries == {}
+
+
+async def test_an_app_without_services_is_ready_at_once_and_leaves_at_once() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a")))
+    assert world.book.records[AppName("a")].conditions["Ready"].status == "True"
+    await world.engine.accept(fleet(vanished=(member("a"),)))
+    # An only app that vanishes is below the threshold of a hold.
+    assert world.book.records[AppName("a")].state is AppState.REMOVED
+
+
+async def test_generation_moves_with_the_spec_and_one_rollout_is_one_deployment() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    await world.engine.accept(fleet(member("a", "one", "two")))
+    await world.round()
+    assert world.book.records[AppName("a")].generation == 2
+    deployments = {d.id: d for c in world.store.changes for d in c.deployments}
+    assert [d.status for d in deployments.values()] == ["deployed", "deployed"]
+
+
+async def test_pause_reconcile_and_forget_by_operation() -> None:
+    world = World()
+    operations = Operations(world.engine, world.store, world.clock)
+    one = member("a", "one")
+    await world.engine.accept(fleet(one, member("b", "two")))
+    await world.round()
+
+    async def ask(kind: str, app: str = "a") -> Operation:
+        number = len(world.store.operations) + 1
+        world.store.operations[number] = Operation(number, kind, AppName(app))
+        await operations.work()
+        return world.store.operations[number]
+
+    assert (await ask("pause")).state is OperationState.DONE
+    world.service.server["one"] = "bent"
+    await world.round()
+    assert world.service.server["one"] == "bent", "paused, and repaired all the same"
+    assert (await ask("resume")).state is OperationState.DONE
+    asked = await ask("reconcile")
+    assert asked.state is OperationState.RUNNING
+    await world.round()
+    await operations.work()
+    assert world.store.operations[asked.id].state is OperationState.DONE
+    assert world.service.server["one"] == "whole"
+    assert (await ask("forget")).state is OperationState.FAILED
+    assert (await ask("reconcile", "nobody")).state is OperationState.FAILED
+
+
+async def test_apps_are_written_in_chunks_and_all_converge() -> None:
+    world = World()
+    await world.engine.accept(fleet(*(member(f"a{i:03}", f"box{i:03}") for i in range(250))))
+    await world.engine.settle(sorted(world.book.entries))
+    assert len(world.service.server) == 250
+    assert all(isinstance(o, Converged) for o in (h.outcome for h in world.book.heard.values()))
+
+
+async def test_a_file_that_is_back_during_a_slow_look_keeps_its_access() -> None:
+    """The removal was due when the round began to look, and nobody's wish when it had looked."""
+    world = World()
+    one, two = member("a", "one"), member("b", "two")
+    await world.engine.accept(fleet(one, two))
+    await world.round()
+    await world.engine.accept(fleet(two, vanished=(one,)))
+    world.clock.now += 11
+    observe = world.service.observe
+
+    async def slowly(wanted):
+        seen = await observe(wanted)
+        await world.engine.accept(fleet(one, two))
+        return seen
+
+    world.service.observe = slowly  # type: ignore[method-assign]
+    await world.round()
+    assert world.service.server["one"] == "whole"
+
+
+async def test_a_report_of_the_former_wish_does_not_end_a_removal() -> None:
+    world = World()
+    one, two = member("a", "one"), member("b", "two")
+    await world.engine.accept(fleet(one, two))
+    await world.round()
+    observe = world.service.observe
+
+    async def vanishes(wanted):
+        seen = await observe(wanted)
+        await world.engine.accept(fleet(two, vanished=(one,)))
+        return seen
+
+    world.service.observe = vanishes  # type: ignore[method-assign]
+    await world.round()
+    assert world.book.records[AppName("a")].state is AppState.ACTIVE
+    world.service.observe = observe  # type: ignore[method-assign]
+    world.clock.now += 11
+    await world.round()
+    assert world.service.server["one"] == "closed"
+    assert world.book.records[AppName("a")].state is AppState.REMOVED
+
+
+async def test_a_generation_is_not_overwritten_by_a_report_in_flight() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    observe = world.service.observe
+
+    async def moves(wanted):
+        seen = await observe(wanted)
+        world.service.observe = observe  # type: ignore[method-assign]
+        await world.engine.accept(fleet(member("a", "one", "two")))
+        return seen
+
+    world.service.observe = moves  # type: ignore[method-assign]
+    await world.round()
+    record = world.book.records[AppName("a")]
+    assert (record.generation, record.observed_generation) == (2, 0)
+    await world.round()
+    assert world.book.records[AppName("a")].observed_generation == 2
+
+
+async def test_small_steps_do_not_slip_under_the_threshold() -> None:
+    world = World()
+    members = [member(f"a{i:02}", f"box{i:02}") for i in range(30)]
+    await world.engine.accept(fleet(*members))
+    await world.round()
+    for gone in range(3, 16, 3):
+        world.clock.now += 0.25
+        await world.engine.accept(fleet(*members[gone:], vanished=tuple(members[:gone])))
+    assert world.engine.hold is not None
+    world.clock.now += 100
+    await world.round()
+    assert list(world.service.server.values()).count("closed") == 0
+
+
+async def test_a_digest_covers_neither_another_time_nor_a_worse_folder() -> None:
+    world = World()
+    members = [member(f"a{i}", f"box{i}") for i in range(5)]
+    await world.engine.accept(fleet(*members))
+    await world.round()
+    await world.engine.accept(fleet(vanished=tuple(members)))
+    await world.engine.confirm(world.engine.hold.digest)
+    await world.engine.accept(fleet(*members))
+    await world.engine.accept(fleet(vanished=tuple(members), folder=Folder.MISSING))
+    world.clock.now += 100
+    await world.engine.accept(fleet(vanished=tuple(members), folder=Folder.MISSING))
+    await world.round()
+    assert set(world.service.server.values()) == {"whole"}
+
+
+async def test_an_env_file_that_cannot_be_deleted_keeps_the_removal_open(monkeypatch) -> None:
+    world = World()
+    one, two = member("a", "one"), member("b", "two")
+    await world.engine.accept(fleet(one, two))
+    await world.round()
+
+    def refuse(app):
+        raise OSError("read-only file system")
+
+    withdraw = world.delivery.withdraw
+    monkeypatch.setattr(world.delivery, "withdraw", refuse)
+    await world.engine.accept(fleet(two, vanished=(one,)))
+    world.clock.now += 11
+    await world.round()
+    assert world.book.records[AppName("a")].state is AppState.ACTIVE
+    monkeypatch.setattr(world.delivery, "withdraw", withdraw)
+    await world.round()
+    assert world.book.records[AppName("a")].state is AppState.REMOVED
+
+
+async def test_a_fault_that_no_code_expected_ends_neither_lane_nor_daemon() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    observe = world.service.observe
+
+    async def bug(wanted):
+        raise ZeroDivisionError
+
+    world.service.observe = bug  # type: ignore[method-assign]
+    assert await world.round() == ()
+    world.service.observe = observe  # type: ignore[method-assign]
+    await world.round()
+    assert isinstance(world.outcome("a"), Converged)
+
+
+async def test_writes_that_fail_back_off_though_looks_succeed() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    waits = []
+
+    async def down(plans, fence):
+        raise Unavailable("box", "reset by peer")
+
+    world.service.apply = down  # type: ignore[method-assign]
+    for _ in range(6):
+        await world.round()
+        outcome = world.outcome("a")
+        assert isinstance(outcome, Failed)
+        waits.append(outcome.retry_in)
+        world.clock.now += outcome.retry_in
+    assert waits[-1] > 4 * waits[0]
+
+
+async def test_a_pause_during_a_report_is_not_lost() -> None:
+    world = World()
+    operations = Operations(world.engine, world.store, world.clock)
+    await world.engine.accept(fleet(member("a", "one")))
+    world.store.operations[1] = Operation(1, "pause", AppName("a"))
+    await asyncio.gather(world.round(), operations.work())
+    assert world.book.records[AppName("a")].paused
+    assert world.book.entries[AppName("a")].record.paused
+
+
+async def test_a_confirmation_waits_until_what_it_is_about_was_looked_at() -> None:
+    world = World()
+    operations = Operations(world.engine, world.store, world.clock)
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    del world.service.server["one"]
+    world.book.heard.clear()  # as after a restart
+    digest = loss_digest(
+        AppName("a"), "box", Problem(Severity.BLOCKING, "DataMissing", "", "", ("box", "one"))
+    )
+    world.store.operations[1] = Operation(1, "confirm", None, digest=digest)
+    await operations.work()
+    assert world.store.operations[1].state is OperationState.QUEUED
+    await world.round()
+    await operations.work()
+    assert world.store.operations[1].state is OperationState.DONE
+    await world.round()
+    assert world.service.server == {"one": "whole"}
+
+
+def test_the_open_fence_is_a_fence() -> None:
+    OpenFence().check()

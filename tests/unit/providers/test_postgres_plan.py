@@ -1,0 +1,353 @@
+"""The planner as a function: simulated servers converge, and nothing foreign is acted upon."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.inventory import Held, HeldState, Origin, Owned
+from norn_reconciler.model.plan import Effect, Plan, Severity, Wanted
+from norn_reconciler.model.secret import Credential, CredentialMark, Secret
+from norn_reconciler.providers.postgres import database_actions, diagnose, render, role_actions
+from norn_reconciler.providers.postgres.actions import PostgresAction, quoted
+from norn_reconciler.providers.postgres.ownership import adoptable, confirm
+from norn_reconciler.providers.postgres.plan import plan
+from norn_reconciler.providers.postgres.provider import PostgresProvider
+from norn_reconciler.providers.postgres.remedies import remedy
+from norn_reconciler.providers.postgres.section import PostgresSection
+from norn_reconciler.providers.postgres.state import (
+    HARDENED,
+    INVALID,
+    OWNER_RIGHTS,
+    PUBLIC,
+    Database,
+    Desired,
+    Grant,
+    Member,
+    Observed,
+    Role,
+    Server,
+)
+
+APP, DB = AppName("mail-agent"), "mailagent_db"
+MARK = CredentialMark("f", 1)
+CREDENTIAL = Credential(Secret("geheim"), MARK)
+DESIRED = Desired(APP, DB, 50, "1GB", CREDENTIAL)
+EMPTY = Desired(APP, None, 0, None, CREDENTIAL)
+SERVER = Server(180004, "norn_admin", True)
+
+ROLE = Role(
+    APP, 10, connection_limit=50, settings={"temp_file_limit": "1GB"}, comment=f"norn: app {APP}"
+)
+DATABASE = Database(DB, 20, APP)
+OWNED: Owned = {
+    ("role", APP): Held("role", APP, server_id="10"),
+    ("database", DB): Held("database", DB, server_id="20", settings={HARDENED: "x"}),
+}
+
+
+def wanted(desired: Desired = DESIRED, owned: Owned = OWNED, **more: Any) -> Wanted[Desired]:
+    return Wanted(APP, desired, owned, more.get("applied", MARK))
+
+
+def observed(role: Role | None = ROLE, *databases: Database) -> Observed:
+    return Observed(SERVER, role, {d.name: d for d in databases})
+
+
+CONVERGED = observed(ROLE, DATABASE)
+
+
+def shown(found: Plan[Any]) -> list[str]:
+    return [a.summary() for a in found.actions]
+
+
+def test_converged_is_empty() -> None:
+    assert plan(wanted(), CONVERGED) == Plan()
+
+
+def test_from_nothing() -> None:
+    found = plan(wanted(owned={}, applied=None), observed(None))
+    assert shown(found) == [
+        'CREATE ROLE "mail-agent" LOGIN CONNECTION LIMIT 50 PASSWORD ***',
+        "ALTER ROLE \"mail-agent\" SET temp_file_limit = '1GB'",
+        'CREATE DATABASE mailagent_db OWNER "mail-agent"',
+        "REVOKE ALL ON DATABASE mailagent_db FROM PUBLIC; "
+        "ALTER DATABASE mailagent_db ALLOW_CONNECTIONS true",
+        'as "mail-agent" in mailagent_db: REVOKE ALL ON SCHEMA public FROM PUBLIC',
+    ]
+    assert [a.key for a in found.actions if a.effect is Effect.CREATE] == [
+        ("role", APP),
+        ("database", DB),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("applied", "password", "again"),
+    [
+        (MARK, None, False),
+        (MARK, True, False),
+        (MARK, False, True),
+        (None, True, True),
+        (CredentialMark("f", 2), None, True),
+        (CredentialMark("other key", 1), None, True),
+    ],
+)
+def test_when_the_password_is_set(
+    applied: CredentialMark | None, password: bool | None, again: bool
+) -> None:
+    seen = observed(replace(ROLE, password=password), DATABASE)
+    found = plan(wanted(applied=applied), seen)
+    assert shown(found) == (['ALTER ROLE "mail-agent" PASSWORD ***'] if again else [])
+    assert all(a.sets_credential for a in found.actions)
+
+
+def test_a_removed_section_is_removals_only() -> None:
+    found = plan(wanted(EMPTY), CONVERGED)
+    assert [(type(a), a.effect) for a in found.actions] == [
+        (role_actions.DisableLogin, Effect.REMOVAL),
+        (role_actions.EndSessions, Effect.REMOVAL),
+    ]
+    gone = observed(replace(ROLE, login=False), DATABASE)
+    assert plan(wanted(EMPTY), gone) == Plan()
+    lingering = observed(replace(ROLE, login=False, sessions=1), DATABASE)
+    assert [type(a) for a in plan(wanted(EMPTY), lingering).actions] == [role_actions.EndSessions]
+
+
+def test_rows_of_a_removed_app() -> None:
+    assert confirm(wanted(EMPTY), CONVERGED, ()) == OWNED  # access is not gone yet
+    gone = observed(replace(ROLE, login=False), DATABASE)
+    rows = confirm(wanted(EMPTY), gone, ())
+    assert {row.state for row in rows.values()} == {HeldState.RETAINED}
+    assert confirm(wanted(EMPTY, rows), gone, ()) == rows
+    assert confirm(wanted(EMPTY, rows), observed(None), ()) == {}
+    back = confirm(wanted(DESIRED, rows), CONVERGED, ())
+    assert back == OWNED
+
+
+def test_the_loss_of_a_database_outlives_a_held_removal() -> None:
+    """While its file is away and access is not yet revoked, a vanished database keeps its row."""
+    rows = confirm(wanted(EMPTY), observed(ROLE), ())
+    assert rows == OWNED
+
+
+def test_hardening_is_remembered() -> None:
+    row = replace(OWNED["database", DB], settings={})
+    owned = {**OWNED, ("database", DB): row}
+    (harden,) = plan(wanted(owned=owned), CONVERGED).actions
+    assert isinstance(harden, database_actions.HardenSchema)
+    rows = confirm(wanted(owned=owned), CONVERGED, (harden,))
+    assert HARDENED in rows["database", DB].settings
+    assert plan(wanted(owned=rows), CONVERGED) == Plan()
+
+
+def test_a_superusers_claim_by_oid_survives_a_lost_comment_but_not_another_oid() -> None:
+    bare = replace(ROLE, comment=None)
+    assert [type(a) for a in plan(wanted(), observed(bare, DATABASE)).actions] == [
+        role_actions.CommentRole
+    ]
+    other = observed(replace(bare, oid=11), DATABASE)
+    found = plan(wanted(), other)
+    assert found.actions == ()
+    assert found.blocked is not None
+    assert found.blocked.reason == "Conflict"
+    assert adoptable(wanted(), other) == {
+        ("role", APP): Held("role", APP, HeldState.OWNED, Origin.ADOPTED, "11")
+    }
+
+
+def test_an_invalid_database_of_a_foreign_owner_is_left_alone() -> None:
+    leftover = replace(DATABASE, owner="alice", connection_limit=INVALID)
+    found = plan(wanted(owned={("role", APP): OWNED["role", APP]}), observed(ROLE, leftover))
+    assert found.actions == ()
+    assert found.blocked is not None
+
+
+def test_what_a_third_role_handed_on_is_taken_back_at_once() -> None:
+    """Its grant option goes, and with it all that it handed on: one statement for both."""
+    handed_on = {Grant(PUBLIC, "CONNECT", "alice"), Grant("shop", "CONNECT", "alice", True)}
+    open_to_all = replace(DATABASE, grants=frozenset(handed_on))
+    assert shown(plan(wanted(), observed(ROLE, open_to_all))) == [
+        "REVOKE GRANT OPTION FOR CONNECT ON DATABASE mailagent_db FROM alice CASCADE"
+    ]
+
+
+FOREIGN = st.sampled_from(["alice", "bob"])
+roles = st.none() | st.builds(
+    Role,
+    name=st.just(APP),
+    oid=st.sampled_from([10, 11]),
+    login=st.booleans(),
+    superuser=st.booleans(),
+    createdb=st.booleans(),
+    inherit=st.booleans(),
+    connection_limit=st.sampled_from([-1, 50]),
+    comment=st.sampled_from([None, "x", f"norn: app {APP}"]),
+    usable=st.booleans(),
+    password=st.sampled_from([None, True, False]),
+    sessions=st.integers(0, 2),
+    members=st.frozensets(
+        st.builds(Member, st.just(APP), FOREIGN, FOREIGN, st.just(True)), max_size=3
+    ),
+)
+databases = st.builds(
+    Database,
+    name=st.sampled_from([DB, "old_db"]),
+    oid=st.sampled_from([20, 21]),
+    owner=st.sampled_from([APP, "alice"]),
+    allow_connections=st.booleans(),
+    connection_limit=st.sampled_from([-1, INVALID, 5]),
+    is_template=st.booleans(),
+    owner_rights=st.frozensets(st.sampled_from(OWNER_RIGHTS)),
+    grants=st.frozensets(
+        st.builds(
+            Grant,
+            st.sampled_from([PUBLIC, APP, "alice", "bob"]),
+            st.sampled_from(OWNER_RIGHTS),
+            st.sampled_from([APP, "alice"]),
+        ).map(lambda g: replace(g, ours=g.grantee in (APP, "bob"))),
+        max_size=4,
+    ),
+    settings=st.dictionaries(st.sampled_from(["search_path", "role"]), st.text(), max_size=2),
+)
+rows = st.builds(
+    Held,
+    kind=st.just("database"),
+    name=st.sampled_from([DB, "old_db"]),
+    state=st.sampled_from(HeldState),
+    server_id=st.sampled_from([None, "20", "21"]),
+) | st.builds(
+    Held,
+    kind=st.just("role"),
+    name=st.just(APP),
+    state=st.sampled_from(HeldState),
+    server_id=st.sampled_from([None, "10", "11"]),
+)
+states = st.tuples(
+    st.sampled_from([DESIRED, EMPTY]),
+    st.lists(rows, max_size=3).map(lambda found: {row.key: row for row in found}),
+    roles,
+    st.lists(databases, max_size=2),
+    st.sampled_from([None, MARK]),
+)
+
+
+@given(states)
+def test_whatever_is_seen_the_plan_is_sane(
+    state: tuple[Desired, Owned, Role | None, list[Database], CredentialMark | None],
+) -> None:
+    desired, owned, role, seen, applied = state
+    want, look = Wanted(APP, desired, owned, applied), observed(role, *seen)
+    found = plan(want, look)
+    assert plan(want, look) == found
+    phases = [a.phase for a in found.actions]
+    assert phases == sorted(phases)
+    assert len({a.summary() for a in found.actions}) == len(found.actions)
+    assert "geheim" not in repr(found)
+    if desired is EMPTY:
+        assert not any(a.effect is Effect.CREATE for a in found.actions)
+    for action in found.actions:
+        # What is there and in no row is touched in one case only: a leftover without data.
+        if action.effect is not Effect.CREATE and action.key not in owned:
+            fresh = {a.key for a in found.actions if a.effect is Effect.CREATE}
+            assert action.key in fresh
+        assert remedy(action, "norn_admin", 180000)
+    once = confirm(want, look, found.actions)
+    assert confirm(replace(want, owned=once), look, ()) == once
+    assert set(once) <= set(owned)
+
+
+def test_last_door_for_reserved_names() -> None:
+    provider = PostgresProvider(
+        Secret("postgresql://admin1:x@h/postgres"), norn_databases=frozenset({"records"})
+    )
+    for app, database in (("admin1", "x"), ("mail", "records"), ("pg_x", "x")):
+        name = AppName(app)
+        desired = provider.desired(
+            App(name, {"postgres": PostgresSection(database=database)}), CREDENTIAL
+        )
+        found = provider.plan(Wanted(name, desired), observed(None))
+        assert found.actions == ()
+        assert found.blocked is not None
+        assert found.blocked.reason == "Reserved"
+
+
+HOSTILE = 'x"; DROP ROLE norn; --'
+
+
+@given(st.text(min_size=1).filter(lambda t: "\x00" not in t and t.isprintable()))
+def test_names_are_quoted_in_every_statement(name: str) -> None:
+    """Whatever got past the checks: an identifier stays one."""
+    escaped = '"' + name.replace('"', '""') + '"'
+    for text in (HOSTILE, name):
+        for action in (
+            role_actions.DisableLogin("role", text),
+            database_actions.SetOwner("database", "d", text, "x"),
+            database_actions.RevokeRight("database", "d", text, "CONNECT"),
+            database_actions.ResetSetting("database", text, "search_path", "x"),
+        ):
+            for statement in render.statements(action, 180000, ""):
+                expected = escaped if text == name else '"x""; DROP ROLE norn; --"'
+                assert expected in statement.as_string(None)
+    assert quoted(name) in (name, escaped)
+
+
+def test_a_verifier_reaches_the_statement_and_nothing_else() -> None:
+    action = role_actions.CreateRole("role", APP, 5, CREDENTIAL, "it's")
+    made = "; ".join(s.as_string(None) for s in render.statements(action, 150000, "SCRAM$x"))
+    assert "'SCRAM$x'" in made
+    assert "'it''s'" in made
+    assert made.endswith('GRANT "mail-agent" TO CURRENT_USER')
+    assert "geheim" not in made + repr(action) + action.summary()
+
+
+def test_every_action_is_rendered_or_done_alone() -> None:
+    alone = {
+        PostgresAction,
+        database_actions.CreateDatabase,
+        database_actions.DropInvalidDatabase,
+        database_actions.HardenSchema,
+    }
+    kinds = {
+        kind
+        for kind in (*vars(role_actions).values(), *vars(database_actions).values())
+        if isinstance(kind, type) and issubclass(kind, PostgresAction)
+    }
+    assert alone < kinds
+    for kind in kinds - alone:
+        assert render.statements.dispatch(kind) is not render.statements.dispatch(object), kind
+
+
+FACTS = diagnose.Facts(180004, "norn_admin", False, True, True, True, "scram-sha-256", (), None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason", "blocking"),
+    [
+        (replace(FACTS, version=190000), "Version", False),
+        (replace(FACTS, createdb=False), "Denied", True),
+        (replace(FACTS, createrole=False), "Denied", True),
+        (replace(FACTS, superuser=True), "Superuser", False),
+        (replace(FACTS, version=150000), "CreateRole", False),
+        (replace(FACTS, limits_temp_files=False), "TempFileLimit", False),
+        (replace(FACTS, open_databases=("norn_db",)), "PublicConnect", False),
+        (replace(FACTS, password_encryption="md5"), "PasswordEncryption", False),
+        (replace(FACTS, md5_roles=("old",)), "Md5Password", False),
+    ],
+)
+def test_doctor_findings(facts: diagnose.Facts, reason: str, blocking: bool) -> None:
+    (found,) = diagnose.judge(facts, wrong_password=False, published_password=False)
+    assert found.reason == reason
+    assert (found.severity is Severity.BLOCKING) == blocking
+
+
+def test_doctor_is_silent_on_a_good_server_and_loud_on_trust() -> None:
+    assert diagnose.judge(FACTS, wrong_password=False, published_password=False) == ()
+    (trust,) = diagnose.judge(FACTS, wrong_password=True, published_password=True)
+    assert trust.reason == "TrustAuthentication"
+    (known,) = diagnose.judge(FACTS, wrong_password=False, published_password=True)
+    assert known.reason == "PublishedPassword"

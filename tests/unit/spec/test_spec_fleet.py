@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import permutations
+
+import pytest
+
+from norn_reconciler.model.app import AppName, Claim
+from norn_reconciler.model.fleet import Folder
+from norn_reconciler.model.records import SpecRecord
+from norn_reconciler.spec.findings import Finding, Severity
+from norn_reconciler.spec.fleet import Settled, settle
+from norn_reconciler.spec.load import Document
+from norn_reconciler.spec.rules import Rules
+from norn_reconciler.spec.scan import About, Broken, Scan, Settling
+from tests.unit.spec.fakes import RULES, document
+
+A, B = AppName("a"), AppName("b")
+NOBODY: Mapping[AppName, frozenset[Claim]] = {}
+
+
+def spec(app: str, name: str = "", file: str = "", extra: str = "") -> Document:
+    text = f"app: {app}\nrole: worker\nservices:\n  db:\n    name: {name or app}\n{extra}"
+    return document(text, file or f"{app}.yaml")
+
+
+def scan(*documents: Document, folder: Folder = Folder.OK, **files: Broken | Settling) -> Scan:
+    by_file = {f"{name}.yaml": file for name, file in files.items()}
+    return Scan(
+        folder,
+        {d.record.file: d for d in documents},
+        {n: f for n, f in by_file.items() if isinstance(f, Broken)},
+        {n: f for n, f in by_file.items() if isinstance(f, Settling)},
+    )
+
+
+def known(*documents: Document) -> dict[AppName, SpecRecord]:
+    return {d.app.name: d.record for d in documents}
+
+
+def holds(**names: str) -> dict[AppName, frozenset[Claim]]:
+    return {AppName(app): frozenset({Claim("db.name", name)}) for app, name in names.items()}
+
+
+def broken(*apps: str, anyone: bool = False) -> Broken:
+    finding = Finding("spec.yaml.syntax", Severity.ERROR, "not YAML", "", "x.yaml", 3, 1)
+    return Broken((finding,), About(frozenset(map(AppName, apps)), anyone))
+
+
+def settling(*apps: str, anyone: bool = False) -> Settling:
+    return Settling(1.0, About(frozenset(map(AppName, apps)), anyone))
+
+
+def checks(settled: Settled) -> list[tuple[str, str]]:
+    return [(f.file, f.check) for f in settled.findings]
+
+
+def test_a_file_is_in_force() -> None:
+    a = spec("a", extra="migrations: {command: x, database: y}")
+    settled = settle(scan(a), {}, NOBODY, RULES)
+    member = settled.fleet.members[A]
+    assert (member.app, member.record, member.rejected) == (a.app, a.record, "")
+    assert (member.migrations, member.core) == (True, False)
+    assert settled.findings == ()
+
+
+def test_core_is_marked() -> None:
+    settled = settle(scan(spec("a", extra="core: true")), {}, NOBODY, RULES)
+    assert settled.fleet.members[A].core
+
+
+def test_no_file_is_vanished_with_its_last_good_version() -> None:
+    a, b = spec("a"), spec("b")
+    settled = settle(scan(b), known(a, b), NOBODY, RULES)
+    assert settled.fleet.members.keys() == {B}
+    assert settled.fleet.vanished[A].record == a.record
+    assert settled.fleet.vanished[A].app == a.app
+
+
+@pytest.mark.parametrize("folder", [Folder.MISSING, Folder.UNREADABLE, Folder.EMPTY])
+def test_without_a_folder_all_vanish_and_the_folder_says_so(folder: Folder) -> None:
+    a, b = spec("a"), spec("b")
+    settled = settle(scan(folder=folder), known(a, b), NOBODY, RULES)
+    assert settled.fleet.folder is folder
+    assert settled.fleet.vanished.keys() == {A, B}
+
+
+def test_a_broken_file_keeps_the_last_good_version_and_says_why() -> None:
+    a = spec("a")
+    settled = settle(scan(a=broken("a")), known(a), NOBODY, RULES)
+    member = settled.fleet.members[A]
+    assert (member.app, member.record) == (a.app, a.record)
+    assert member.rejected == "x.yaml:3:1: not YAML [spec.yaml.syntax]"
+    assert settled.held_back == {A: "a.yaml is broken and may be about it"}
+    assert checks(settled) == [("x.yaml", "spec.yaml.syntax")]
+
+
+def test_a_broken_file_holds_only_what_it_may_be_about() -> None:
+    a, b = spec("a"), spec("b")
+    settled = settle(scan(other=broken("a")), known(a, b), NOBODY, RULES)
+    assert settled.fleet.members.keys() == {A}
+    assert settled.fleet.vanished.keys() == {B}
+
+
+def test_a_broken_file_about_nobody_knows_whom_holds_all() -> None:
+    a, b = spec("a"), spec("b")
+    settled = settle(scan(b, x=broken(anyone=True)), known(a, b), NOBODY, RULES)
+    assert settled.fleet.vanished == {}
+    assert settled.fleet.members[A].rejected == ""
+    assert settled.held_back.keys() == {A}
+
+
+def test_a_file_being_written_removes_nothing_and_changes_nothing_yet() -> None:
+    a, b = spec("a"), spec("b")
+    settled = settle(scan(b, a=settling("a")), known(a, b), NOBODY, RULES)
+    assert settled.fleet.members[A].record == a.record
+    assert settled.fleet.vanished == {}
+    assert settled.held_back == {A: "a.yaml is being written and may be about it"}
+
+
+def test_a_new_app_whose_file_is_broken_is_nowhere() -> None:
+    settled = settle(scan(a=broken("a")), {}, NOBODY, RULES)
+    assert settled.fleet.members == settled.fleet.vanished == {}
+
+
+def test_a_moved_file_is_no_removal() -> None:
+    before, after = spec("a", file="a.yaml"), spec("a", file="sub/infraspec.yaml")
+    settled = settle(scan(after), known(before), NOBODY, RULES)
+    assert settled.fleet.members[A].record == after.record
+    assert settled.fleet.vanished == {}
+    assert settled.findings == ()
+
+
+def test_the_same_content_twice_is_a_warning_while_it_lasts() -> None:
+    before, copy = spec("a", file="z.yaml"), spec("a", file="b.yaml", extra="# a comment")
+    settled = settle(scan(before, copy), known(before), NOBODY, RULES)
+    assert settled.fleet.members[A].record == before.record
+    (finding,) = settled.findings
+    assert (finding.check, finding.severity, finding.file) == (
+        "spec.app.duplicate",
+        Severity.WARNING,
+        "b.yaml",
+    )
+    assert "z.yaml" in finding.message
+
+
+def test_two_contents_without_a_holder_are_both_refused() -> None:
+    one, two = spec("a", "x", "one.yaml"), spec("a", "y", "two.yaml")
+    settled = settle(scan(one, two), {}, NOBODY, RULES)
+    assert settled.fleet.members == {}
+    assert checks(settled) == [
+        ("one.yaml", "spec.app.conflict"),
+        ("two.yaml", "spec.app.conflict"),
+    ]
+    assert "two.yaml" in settled.findings[0].message
+    assert "one.yaml" in settled.findings[1].message
+
+
+def test_two_contents_the_known_file_stays() -> None:
+    one, two = spec("a", "x", "one.yaml"), spec("a", "y", "two.yaml")
+    settled = settle(scan(one, two), known(two), NOBODY, RULES)
+    assert settled.fleet.members[A].record == two.record
+    assert checks(settled) == [("one.yaml", "spec.app.conflict")]
+
+
+def test_two_contents_and_the_known_file_gone_keep_the_last_good_version() -> None:
+    old = spec("a", "w", "old.yaml")
+    one, two = spec("a", "x", "one.yaml"), spec("a", "y", "two.yaml")
+    settled = settle(scan(one, two), known(old), NOBODY, RULES)
+    assert settled.fleet.members[A].record == old.record
+    assert "one.yaml" in settled.fleet.members[A].rejected
+
+
+def test_another_file_may_not_take_the_place_of_a_broken_one() -> None:
+    a, other = spec("a", "x"), spec("a", "y", "other.yaml")
+    settled = settle(scan(other, a=broken("a")), known(a), NOBODY, RULES)
+    assert settled.fleet.members[A].record == a.record
+    assert ("other.yaml", "spec.app.conflict") in checks(settled)
+
+
+def test_unless_it_says_the_same() -> None:
+    a, other = spec("a", "x"), spec("a", "x", "other.yaml")
+    settled = settle(scan(other, a=broken()), known(a), NOBODY, RULES)
+    assert settled.fleet.members[A].record == other.record
+
+
+def test_colliding_claims_without_a_holder_are_both_refused_and_both_named() -> None:
+    settled = settle(scan(spec("a", "x"), spec("b", "x")), {}, NOBODY, RULES)
+    assert settled.fleet.members == {}
+    assert [(f.file, f.check, f.field, f.line, f.column) for f in settled.findings] == [
+        ("a.yaml", "spec.claim.conflict", "services.db", 4, 3),
+        ("b.yaml", "spec.claim.conflict", "services.db", 4, 3),
+    ]
+    assert "b.yaml" in settled.findings[0].message
+    assert "a.yaml" in settled.findings[1].message
+
+
+def test_who_has_it_in_the_inventory_keeps_it() -> None:
+    a, b = spec("a", "x"), spec("b", "x")
+    settled = settle(scan(a, b), {}, holds(b="x"), RULES)
+    assert settled.fleet.members.keys() == {B}
+    assert checks(settled) == [("a.yaml", "spec.claim.conflict")]
+
+
+def test_what_a_removed_app_left_behind_is_its_own() -> None:
+    settled = settle(scan(spec("a", "x")), {}, holds(gone="x"), RULES)
+    assert settled.fleet.members == {}
+    assert "gone" in settled.findings[0].message
+
+
+def test_a_refused_app_keeps_its_last_good_version() -> None:
+    before, after, b = spec("a", "x"), spec("a", "y"), spec("b", "y")
+    settled = settle(scan(after, b), known(before, b), holds(a="x", b="y"), RULES)
+    member = settled.fleet.members[A]
+    assert (member.app, member.record) == (before.app, before.record)
+    assert "db.name y belongs to app b (b.yaml)" in member.rejected
+    assert settled.fleet.members[B].rejected == ""
+
+
+def test_what_was_accepted_first_stays_though_no_server_has_it_yet() -> None:
+    a, b = spec("a", "x"), spec("b", "x")
+    settled = settle(scan(a, b), known(a), NOBODY, RULES)
+    assert settled.fleet.members.keys() == {A}
+    assert checks(settled) == [("b.yaml", "spec.claim.conflict")]
+
+
+def test_the_inventory_outweighs_what_was_only_accepted() -> None:
+    a, b = spec("a", "x"), spec("b", "x")
+    settled = settle(scan(a, b), known(a), holds(b="x"), RULES)
+    assert settled.fleet.members[B].rejected == ""
+    assert settled.fleet.members[A].rejected
+
+
+def test_a_broken_apps_names_are_still_its_own() -> None:
+    a, b = spec("a", "x"), spec("b", "x")
+    settled = settle(scan(b, a=broken("a")), known(a), NOBODY, RULES)
+    assert settled.fleet.members.keys() == {A}
+
+
+def test_a_refused_apps_last_good_names_are_still_its_own() -> None:
+    # a's new version drops x and asks for y, which b has; so a keeps x, and c can't take it.
+    before, after = spec("a", "x"), spec("a", "y")
+    b, c = spec("b", "y"), spec("c", "x")
+    settled = settle(scan(after, b, c), known(before, b), holds(b="y"), RULES)
+    assert settled.fleet.members.keys() == {A, B}
+    assert settled.fleet.members[A].record == before.record
+    assert ("c.yaml", "spec.claim.conflict") in checks(settled)
+
+
+def test_a_name_may_move_once_the_inventory_lets_go_of_it() -> None:
+    before, after, b = spec("a", "x"), spec("a", "y"), spec("b", "x")
+    held = settle(scan(after, b), known(before), holds(a="x"), RULES)
+    assert held.fleet.members.keys() == {A}
+    free = settle(scan(after, b), known(after), holds(a="y"), RULES)
+    assert free.fleet.members.keys() == {A, B}
+    assert free.fleet.members[B].rejected == ""
+
+
+def test_a_name_that_no_server_has_moves_at_once() -> None:
+    before, after, b = spec("a", "x"), spec("a", "y"), spec("b", "x")
+    settled = settle(scan(after, b), known(before), NOBODY, RULES)
+    assert {m.record.canonical for m in settled.fleet.members.values()} == {
+        after.record.canonical,
+        b.record.canonical,
+    }
+    assert settled.findings == ()
+
+
+def test_a_last_good_version_that_fails_todays_checks_is_left_alone() -> None:
+    a = spec("a")
+    strict = Rules(RULES.sections, {"db": lambda app: "a user that settings name now"})
+    settled = settle(scan(spec("b")), known(a), NOBODY, strict)
+    assert A not in settled.fleet.members
+    assert A not in settled.fleet.vanished
+    assert A in settled.held_back
+    assert ("a.yaml", "spec.record.unusable") in checks(settled)
+
+
+def test_a_removed_section_is_absent() -> None:
+    bare = document("app: a\nrole: worker\n", "a.yaml")
+    settled = settle(scan(bare), known(spec("a")), holds(a="a"), RULES)
+    assert settled.fleet.members[A].app.sections == {}
+
+
+def test_order_is_irrelevant() -> None:
+    documents = [spec("a", "x"), spec("b", "x"), spec("c", "y"), spec("c", "z", "c2.yaml")]
+    outcomes = [settle(scan(*p), {}, NOBODY, RULES) for p in permutations(documents)]
+    assert all(o == outcomes[0] for o in outcomes)
+    assert outcomes[0].fleet.members == {}

@@ -1,0 +1,50 @@
+"""Documents that would otherwise go stale: each is held against the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from typer.main import get_command
+
+from norn_reconciler import logs
+from norn_reconciler.cli.app import app
+from norn_reconciler.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def words(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
+
+
+def test_the_log_catalogue_lists_every_event_and_no_other() -> None:
+    rows = [line.split("|")[1] for line in words("logs.md").splitlines() if line.startswith("| `")]
+    listed = {name for row in rows for name in re.findall(r"`([a-z.]+)`", row)}
+    assert listed == set(logs.EVENTS)
+
+
+def test_events_are_constants_and_each_is_used() -> None:
+    source = "\n".join(
+        path.read_text()
+        for path in (ROOT / "norn_reconciler").rglob("*.py")
+        if path.name != "logs.py"
+    )
+    for name, value in vars(logs).items():
+        if name.isupper() and isinstance(value, str):
+            assert f"logs.{name}" in source, name
+    assert not re.findall(r"\.(?:info|warning|error|exception)\(\s*f?\"", source)
+
+
+def test_the_settings_page_lists_every_setting_and_no_other() -> None:
+    listed = set(re.findall(r"`NORN_([A-Z_]+)`", words("settings.md")))
+    assert listed == {name.upper() for name in Settings.model_fields}
+
+
+def test_the_command_page_lists_every_command() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    text = words("cli.md")
+    for name, command in commands.items():
+        names = [f"{name} {sub}" for sub in getattr(command, "commands", {})] or [name]
+        for each in names:
+            assert f"norn {each}" in text, each
