@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 
 from norn_reconciler import compose, logs
 from norn_reconciler.settings import Settings
+from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store import lease as leases
 
 
@@ -22,7 +23,8 @@ async def measure(count: int) -> dict[str, object]:
         providers = await stack.enter_async_context(compose.open_providers(settings, "bench"))
         lease, fence = await leases.acquire(store, settings.lease_seconds)
         stack.push_async_callback(leases.release, store, lease, fence)
-        work = await compose.parts(settings, providers, store, lease.epoch, fence)
+        specs = Specs(settings)
+        work = await compose.parts(settings, providers, store, lease.epoch, fence, specs)
         engine, book = work.engine, work.book
         began = time.perf_counter()
         fleet = work.specs.look(book.records, book.inventory())

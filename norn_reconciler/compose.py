@@ -168,6 +168,7 @@ async def parts(
     store: PostgresStore,
     epoch: int,
     fence: Fence,
+    specs: Specs,
     chunk: int = CHUNK,
 ) -> Parts:
     """Read norn_db and put the engine together. Raises KeyMismatch, StoreUnavailable."""
@@ -179,7 +180,8 @@ async def parts(
         await book.write(Changes(key_fingerprint=fingerprint))
     limits = Limits(settings.removal_max_apps, settings.removal_max_percent)
     engine = Engine(providers, book, fence, limits, settings.grace_seconds, chunk=chunk)
-    return Parts(engine, book, Specs(settings, snapshot.apps))
+    specs.learn(snapshot.apps)
+    return Parts(engine, book, specs)
 
 
 async def upgraded(settings: Settings, store: PostgresStore) -> None:

@@ -149,7 +149,12 @@ class Daemon:
                 tasks.create_task(self._keep(lease, fence), name="lease")
                 await self._end_sessions(former)
                 work = await compose.parts(
-                    self._settings, self._providers, self._store, lease.epoch, fence
+                    self._settings,
+                    self._providers,
+                    self._store,
+                    lease.epoch,
+                    fence,
+                    specs_folder.Specs(self._settings),
                 )
                 looked = asyncio.Event()
                 tasks.create_task(self._specs(work, looked), name="specs")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
-import structlog
+if TYPE_CHECKING:
+    import structlog
 
 # Names are noun.past and never change: people grep and alert on them.
 DAEMON_STARTED = "daemon.started"
@@ -45,10 +47,31 @@ EVENTS: frozenset[str] = frozenset(
 )
 
 
-def configure(log_format: Literal["json", "console"] | None, *, stream: Any = None) -> None:
-    """Set up structlog for this process. None: console on a terminal, else JSON, to stderr."""
+_Format = Literal["json", "console"]
+
+
+def configure(log_format: _Format | None, *, stream: Any = None) -> None:
+    """Say how lines are written in this process. None: console on a terminal, else JSON, to
+    stderr."""
     out = stream or sys.stderr
-    chosen = log_format or ("console" if out.isatty() else "json")
+    _to.clear()
+    _to[log_format or ("console" if out.isatty() else "json")] = out
+    _set_up.cache_clear()
+    # Drivers log to the standard library: their warnings go to the same stream, nothing below.
+    logging.basicConfig(stream=out, level=logging.WARNING, format="%(name)s: %(message)s")
+
+
+_to: dict[_Format, Any] = {}
+
+
+@cache
+def _set_up() -> None:
+    """structlog, at the first line: it takes longer to import than many a command to run."""
+    import structlog  # noqa: PLC0415
+
+    if not _to:
+        return  # nobody said how: structlog's own defaults
+    chosen, out = next(iter(_to.items()))
     renderer: Any = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if chosen == "console"
@@ -68,11 +91,12 @@ def configure(log_format: Literal["json", "console"] | None, *, stream: Any = No
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )
-    # Drivers log to the standard library: their warnings go to the same stream, nothing below.
-    logging.basicConfig(stream=out, level=logging.WARNING, format="%(name)s: %(message)s")
 
 
 def get() -> structlog.typing.FilteringBoundLogger:
     """The logger that every room uses."""
+    import structlog  # noqa: PLC0415
+
+    _set_up()
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return logger

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from norn_reconciler import checks
@@ -28,7 +28,7 @@ from norn_reconciler.engine.book import Book
 from norn_reconciler.engine.guard import Limits, Removals
 from norn_reconciler.engine.operations import Adoption, Operations, adoption
 from norn_reconciler.engine.preview import Preview, preview
-from norn_reconciler.engine.roster import accept
+from norn_reconciler.engine.roster import accept, confirmed
 from norn_reconciler.engine.status import READY
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import NornError, SchemaMismatch
@@ -67,6 +67,8 @@ class Reading:
 async def read(settings: Settings, providers: Mapping[str, AnyProvider]) -> Reading:
     """As the daemon would see it now; nothing is written, no key is made. An empty norn_db (or
     none of its tables) reads as one that knows nothing."""
+    specs = Specs(settings)
+    specs.glance()
     store = store_of(settings, f"{instance(settings)}-cli-{os.getpid()}")
     try:
         snapshot = await store.snapshot()
@@ -77,10 +79,11 @@ async def read(settings: Settings, providers: Mapping[str, AnyProvider]) -> Read
     secrets, fingerprint = secrets_of(settings, snapshot.key_fingerprint, create=False)
     book = Book(store, secrets, EnvFiles(settings, providers), KINDS)
     book.load(snapshot, 0)
-    specs = Specs(settings, snapshot.apps)
+    specs.learn(snapshot.apps)
     fleet = await _settled(specs, book)
     active = sum(1 for r in snapshot.apps.values() if r.state is AppState.ACTIVE)
-    hold = Removals(_limits(settings)).judge(fleet.vanished, active, fleet.folder, 0.0)
+    agreed = confirmed(snapshot.apps)
+    hold = Removals(_limits(settings)).judge(fleet.vanished, agreed, active, fleet.folder, 0.0)
     accepted = accept(book.entries, book.records, fleet, hold, 0.0, 0.0)
     book.entries = dict(accepted.entries)
     return Reading(book, fleet, bool(fingerprint))
@@ -154,20 +157,36 @@ class Applied:
         return all(ready for _, ready, _ in self.apps) and not self.held and not errors
 
 
-async def apply(settings: Settings, apps: Sequence[AppName], *, wait: bool) -> Applied:
-    """Converge once, under the lease. Raises LeaseHeld while a daemon has it (unless `wait`)."""
+async def apply(
+    settings: Settings, specs: Specs, apps: Sequence[AppName], *, wait: bool
+) -> Applied:
+    """Converge once, under the lease. specs: glanced at already, so that what settles does so
+    meanwhile. Raises LeaseHeld while a daemon has it (unless `wait`)."""
     name = f"{instance(settings)}-apply"
     store = store_of(settings, name)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         providers = await stack.enter_async_context(open_providers(settings, name))
+        await stack.enter_async_context(_connecting(providers))
         await upgraded(settings, store)
         lease, fence = await leases.acquire(store, settings.lease_seconds, wait=wait)
         stack.push_async_callback(leases.release, store, lease, fence)
         keeper = asyncio.create_task(leases.keep(store, lease, fence, lambda lost: None))
         stack.callback(keeper.cancel)
-        work = await parts(settings, providers, store, lease.epoch, fence, WHOLE)
+        work = await parts(settings, providers, store, lease.epoch, fence, specs, WHOLE)
         return await _apply(work, store, apps)
+
+
+@asynccontextmanager
+async def _connecting(providers: Mapping[str, AnyProvider]) -> AsyncIterator[None]:
+    """Log in to the services while norn_db and the specs are read."""
+    tasks = [asyncio.create_task(p.connect()) for p in providers.values()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _apply(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -> Applied:

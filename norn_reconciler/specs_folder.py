@@ -26,17 +26,21 @@ from norn_reconciler.spec.validate import validate
 class Specs:
     """The specs folder, looked at again and again. Findings are logged when they are new."""
 
-    def __init__(self, settings: Settings, records: Mapping[AppName, AppRecord]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._rules = rules_of(settings)
-        self._scanner = Scanner(
-            settings.specs_dir,
-            self._rules,
-            known={name: r.spec for name, r in records.items()},
-            settle=settings.settle_seconds,
-        )
+        self._scanner = Scanner(settings.specs_dir, self._rules, settle=settings.settle_seconds)
         self._scan = Scan()
         self._folder = Folder.OK
         self.findings: tuple[Finding, ...] = ()
+
+    def glance(self) -> None:
+        """A first look before anything is known: a file that settles meanwhile is not waited for
+        later."""
+        self._scanner.look(time.monotonic())
+
+    def learn(self, records: Mapping[AppName, AppRecord]) -> None:
+        """The last good versions, as norn_db has them."""
+        self._scanner.learn({name: r.spec for name, r in records.items()})
 
     def look(
         self,
@@ -56,16 +60,15 @@ class Specs:
         return None if due is None else max(0.0, due - time.monotonic())
 
     def _tell(self, settled: Settled) -> None:
-        log = logs.get()
         if settled.fleet.folder is not self._folder:
             self._folder = settled.fleet.folder
-            write = log.info if self._folder is Folder.OK else log.error
+            write = logs.get().info if self._folder is Folder.OK else logs.get().error
             write(logs.FOLDER_CHANGED, state=self._folder.value)
         for finding in settled.findings:
             if finding in self.findings or finding.severity == "info":
                 continue
             error = finding.severity == "error"
-            (log.error if error else log.warning)(
+            (logs.get().error if error else logs.get().warning)(
                 logs.SPEC_REJECTED if error else logs.SPEC_WARNED, **finding.as_json()
             )
         self.findings = settled.findings
@@ -106,7 +109,7 @@ def holders_of(
 
 def first_look(settings: Settings) -> None:
     """Read the folder once, so that what is wrong with it is said before anything depends on it."""
-    Specs(settings, {}).look({}, {})
+    Specs(settings).look({}, {})
 
 
 def findings(settings: Settings, paths: Sequence[Path]) -> Sequence[Finding]:

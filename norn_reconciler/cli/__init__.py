@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
 def main() -> None:
     """Entry point of the `norn` and `norn-reconciler` commands."""
-    from norn_reconciler.cli.app import app  # noqa: PLC0415 -- keeps `import` of the package cheap
+    # What imports make lives to the end: to look for garbage in it is a tenth of a short command.
+    gc.set_threshold(20_000, 20, 20)
+    from norn_reconciler.cli.app import app, load  # noqa: PLC0415 -- keeps `import` of the package cheap
     from norn_reconciler.model.errors import NornError  # noqa: PLC0415
 
+    load(sys.argv[1] if len(sys.argv) > 1 else "")
+    gc.freeze()
     try:
         app()
     except NornError as fault:

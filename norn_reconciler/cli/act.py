@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from norn_reconciler import logs, oneshot
+from norn_reconciler import logs
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import Output, OutputOption, app, settings
 from norn_reconciler.model.app import AppName
+from norn_reconciler.specs_folder import Specs
 
 AppsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[APP]...", help="only these apps")
@@ -39,6 +40,8 @@ def plan(
 
     [dim]norn plan · norn plan mail-agent · norn plan --check -o json[/dim]
     """
+    from norn_reconciler import oneshot  # noqa: PLC0415
+
     found = asyncio.run(oneshot.plan(settings(), [AppName(a) for a in apps or []]))
     if output_as is Output.JSON:
         output.as_json(
@@ -122,7 +125,11 @@ def apply(
     """
     read = settings()
     logs.configure(read.log_format)
-    result = asyncio.run(oneshot.apply(read, [AppName(a) for a in apps or []], wait=wait))
+    specs = Specs(read)
+    specs.glance()  # before the drivers are imported: that takes as long as a file settles
+    from norn_reconciler import oneshot  # noqa: PLC0415
+
+    result = asyncio.run(oneshot.apply(read, specs, [AppName(a) for a in apps or []], wait=wait))
     if output_as is Output.JSON:
         output.as_json(
             {

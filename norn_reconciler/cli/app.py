@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,6 +12,16 @@ from pydantic import ValidationError
 
 from norn_reconciler import logs
 from norn_reconciler.settings import Settings
+
+# Module → the commands it registers.
+GROUPS: Mapping[str, frozenset[str]] = {
+    "act": frozenset({"run", "plan", "apply"}),
+    "ask": frozenset({"reconcile", "confirm", "adopt", "forget", "pause", "resume"}),
+    "look": frozenset({"status", "describe", "events", "env"}),
+    "specs": frozenset({"validate", "schema"}),
+    "check": frozenset({"health", "doctor", "db"}),
+    "key": frozenset({"key"}),
+}
 
 app = typer.Typer(
     name="norn",
@@ -55,5 +66,8 @@ def settings() -> Settings:
         raise typer.Exit(2) from None
 
 
-for _group in ("act", "ask", "look", "specs", "check", "key"):
-    importlib.import_module(f"norn_reconciler.cli.{_group}")
+def load(command: str = "") -> None:
+    """Register `command` alone, where it is known: the others need not be imported to run it."""
+    home = next((group for group, has in GROUPS.items() if command in has), None)
+    for group in [home] if home else GROUPS:
+        importlib.import_module(f"norn_reconciler.cli.{group}")

@@ -8,9 +8,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 COLOURS = {
     "True": "green",
@@ -30,6 +27,10 @@ def as_json(value: object) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """A plain table; `empty` is said instead when there are no rows."""
+    # Not every command shows a table, and rich takes a while to import.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
     sheet = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         sheet.add_column(column, overflow="fold", no_wrap=number == 0)
@@ -47,6 +48,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
 def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return ago(value)
+    from rich.markup import escape  # noqa: PLC0415
+
     text = escape("" if value is None else str(value))
     colour = COLOURS.get(text)
     return f"[{colour}]{text}[/{colour}]" if colour else text

@@ -21,6 +21,7 @@ _APP = re.compile(r"[a-z0-9][a-z0-9-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # No ~: a shell expands it after = and after a colon.
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=?-]*")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ESCAPED = re.compile(r'(["\\`$])')
 _URL_PASSWORD = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s:@]*:)[^/?#\s@]*(?=@)")
 _SECRET_NAME = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN)(?:_|$)", re.IGNORECASE)
@@ -81,14 +82,14 @@ def remove(folder: Path, app: str) -> bool:
 def _quoted(name: str, value: str) -> str:
     if not _NAME.fullmatch(name):
         raise DeliveryError(f"{name!r} is no name of an environment variable")
-    if any(ord(c) < 0x20 and c != "\t" for c in value) or "\x7f" in value:
+    if _PLAIN.fullmatch(value):
+        return value
+    if _CONTROL.search(value):
         raise DeliveryError(f"{name} holds a newline or a control character: no env file takes it")
     try:
         value.encode()
     except UnicodeEncodeError:
         raise DeliveryError(f"{name} is no valid Unicode") from None
-    if _PLAIN.fullmatch(value):
-        return value
     return '"' + _ESCAPED.sub(r"\\\1", value) + '"'
 
 

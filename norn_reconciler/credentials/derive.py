@@ -21,6 +21,7 @@ class Derivation:
 
     def __init__(self, key: MasterKey) -> None:
         self._key = key
+        self._made: dict[tuple[AppName, str, int], Credential] = {}
 
     def credential(self, app: AppName, service: str, generation: int) -> Credential:
         """The password of (app, service, generation): 43 characters of A-Z a-z 0-9 - _, 256 bits.
@@ -29,6 +30,12 @@ class Derivation:
         """
         if generation < 1:
             raise ValueError("generations count from 1")
+        which = (app, service, generation)
+        if which not in self._made:  # each round asks again
+            self._made[which] = self._derive(app, service, generation)
+        return self._made[which]
+
+    def _derive(self, app: AppName, service: str, generation: int) -> Credential:
         kdf = HKDF(SHA256(), _BYTES, _SALT, _info(app, service, str(generation)))
         derived = base64.urlsafe_b64encode(kdf.derive(self._key.reveal())).rstrip(b"=")
         return Credential(

@@ -68,8 +68,7 @@ class _Talk:
     told: dict[tuple[str, AppName], str] = field(default_factory=dict)  # problems
 
     def copy(self) -> _Talk:
-        rollouts = {a: replace(r, waiting=set(r.waiting)) for a, r in self.rollouts.items()}
-        return _Talk(rollouts, dict(self.spoken), dict(self.told))
+        return _Talk(dict(self.rollouts), dict(self.spoken), dict(self.told))
 
 
 @dataclass(slots=True)
@@ -120,9 +119,9 @@ class Book(Mirror):
     def begin(self, app: AppName) -> None:
         """Its spec moved, or a person asked: a rollout starts, all its services unheard."""
         entry = self.entries[app]
-        self._talk.rollouts[app] = self._new_rollout(entry, set(self.concerned(entry)))
+        self._talk.rollouts[app] = self._new_rollout(entry, self.concerned(entry))
 
-    def _new_rollout(self, entry: Entry, waiting: set[str]) -> Rollout:
+    def _new_rollout(self, entry: Entry, waiting: frozenset[str]) -> Rollout:
         return Rollout(entry.app.name, datetime.now(UTC), self._clock(), waiting)
 
     def current(self, service: str, app: AppName) -> Heard | None:
@@ -203,16 +202,15 @@ class Book(Mirror):
         self._condition(entry, report, draft)
         rollout = draft.talk.rollouts.get(app)
         if rollout is None and report.acted:
-            rollout = self._new_rollout(entry, {report.service})
-            draft.talk.rollouts[app] = rollout
-        if rollout is None:
-            return
-        if isinstance(report.outcome, Failed):
-            rollout.error = str(report.outcome.error)
-        elif isinstance(report.outcome, Blocked):
-            rollout.error = report.outcome.problem.message
-        final = not isinstance(report.outcome, RequeueAfter)
-        rollout.heard(report.service, report.steps, [a.summary() for a in report.done], final)
+            rollout = self._new_rollout(entry, frozenset({report.service}))
+        if rollout is not None:
+            draft.talk.rollouts[app] = rollout.heard(
+                report.service,
+                report.steps,
+                [a.summary() for a in report.done],
+                _error(report.outcome),
+                final=not isinstance(report.outcome, RequeueAfter),
+            )
 
     def _retained(self, report: AppReport) -> list[Event]:
         return [
@@ -378,6 +376,16 @@ class Book(Mirror):
             for service, owned in rows.items()
             if owned
         }
+
+
+def _error(outcome: Outcome) -> str | None:
+    """Why its rollout fails."""
+    match outcome:
+        case Failed(error=error):
+            return str(error)
+        case Blocked(problem=problem):
+            return problem.message
+    return None
 
 
 def _problem(outcome: Outcome) -> tuple[str, str, str]:

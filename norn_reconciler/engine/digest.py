@@ -7,27 +7,42 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 
 from norn_reconciler.model.secret import Secret
+
+_SCALARS = frozenset({str, int, bool, float, type(None)})
+
+
+@cache
+def _compared(kind: type) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind) if f.compare)
 
 
 def plain(value: object) -> object:
     """`value` as JSON-ready data that is the same in every process: sets sorted, secrets `***`."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
     if isinstance(value, Secret):
         return "***"
     if isinstance(value, Enum):
         return value.value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.compare}
+    if is_dataclass(kind):
+        return {name: plain(getattr(value, name)) for name in _compared(kind)}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in sorted(value.items(), key=lambda kv: str(kv[0]))}
     if isinstance(value, set | frozenset):
-        return sorted((plain(v) for v in value), key=lambda v: json.dumps(v, sort_keys=True))
+        return sorted((plain(v) for v in value), key=_as_json)
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, bool | int | float | str):
         return value
     return str(value)
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def digest(*values: object) -> str:

@@ -68,7 +68,9 @@ class Engine:
             going = {name: m for name, m in fleet.vanished.items() if name not in removed}
             active = sum(1 for r in book.records.values() if r.state is AppState.ACTIVE)
             self._removals.back(fleet.members)
-            hold = self._removals.judge(going, active, fleet.folder, now)
+            hold = self._removals.judge(
+                going, roster.confirmed(book.records), active, fleet.folder, now
+            )
             fleet = replace(fleet, vanished=going)
             accepted = roster.accept(book.entries, book.records, fleet, hold, now, self._grace)
             events = [*self._hold_events(hold), *_roster_events(accepted)]
@@ -205,8 +207,7 @@ class Engine:
     async def confirm(self, digest: str) -> str:
         """A person agreed to `digest`. One line for them; ValueError when nothing bears it."""
         if self.hold is not None and self.hold.digest == digest:
-            self._removals.agree(self.hold, self._folder)
-            return f"removal of {len(self.hold.apps)} apps confirmed"
+            return await self._agree(self.hold)
         book = self.book
         for (service, app), heard in list(book.heard.items()):
             if not isinstance(heard.outcome, Blocked) or heard.outcome.problem.object is None:
@@ -224,6 +225,14 @@ class Engine:
             self.enqueue([app])
             return text
         raise ValueError(f"nothing waits for {digest}: see `norn status` for what does")
+
+    async def _agree(self, hold: Hold) -> str:
+        """In norn_db, so that a restart within the grace does not ask again."""
+        async with self.book.turn:
+            records = [self.book.records[a] for a in hold.apps]
+            said = [replace(r, removal_confirmed=self._folder.value) for r in records]
+            await self.book.write(Changes(apps=said))
+        return f"removal of {len(hold.apps)} apps confirmed"
 
 
 def _goes_on(report: AppReport, tries: int) -> bool:

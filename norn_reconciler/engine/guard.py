@@ -3,7 +3,7 @@ Pure: values in, a verdict out."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from norn_reconciler.engine.digest import short
@@ -33,7 +33,7 @@ RECENT = 600.0  # seconds: apps that vanish one after the other count as vanishi
 
 
 class Removals:
-    """Remembers what vanished when, and what a person agreed to, from one look to the next.
+    """Remembers what vanished when, from one look to the next.
 
     Apps count until RECENT after they vanished, so that small steps add up. A digest binds to
     exactly these apps and to what the folder looked like; agreeing to it holds until the files are
@@ -42,28 +42,32 @@ class Removals:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._since: dict[AppName, float] = {}
-        self._agreed: dict[AppName, Folder] = {}
 
     def judge(
-        self, vanished: Collection[AppName], active: int, folder: Folder, now: float
+        self,
+        vanished: Collection[AppName],
+        agreed: Mapping[AppName, Folder],
+        active: int,
+        folder: Folder,
+        now: float,
     ) -> Hold | None:
         """None when all of `vanished` may be removed.
 
-        vanished: apps in force, or on their way out, that no file is about. active: apps in force
-        or on their way out. now: monotonic seconds."""
+        vanished: apps in force, or on their way out, that no file is about. agreed: app → the
+        folder as it was when a person confirmed its removal. active: apps in force or on their way
+        out. now: monotonic seconds."""
         gone = set(vanished)
         self._since = {a: t for a, t in self._since.items() if a in gone or now - t < RECENT} | {
             a: now for a in gone if a not in self._since
         }
-        self._agreed = {a: f for a, f in self._agreed.items() if a in self._since}
-        asked = tuple(sorted(a for a in gone if self._agreed.get(a) is not folder))
+        asked = tuple(sorted(a for a in gone if agreed.get(a) is not folder))
         if not asked:
             return None
         mark = short("removal", sorted(asked), folder.value)
         if folder is not Folder.OK:
             text = f"the specs folder is {folder.value}: absence of input is no intent"
             return Hold(mark, text, asked)
-        recent = [a for a, t in self._since.items() if a not in self._agreed and now - t < RECENT]
+        recent = [a for a, t in self._since.items() if a not in agreed and now - t < RECENT]
         count = len(set(recent) | set(asked))
         total = max(active + len(set(recent) - gone), 1)
         percent = 100.0 * count / total
@@ -76,11 +80,6 @@ class Removals:
         """Files are about these apps (again): they did not vanish."""
         for app in present:
             self._since.pop(app, None)
-            self._agreed.pop(app, None)
-
-    def agree(self, hold: Hold, folder: Folder) -> None:
-        """A person confirmed `hold`, as the folder was then."""
-        self._agreed |= dict.fromkeys(hold.apps, folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from norn_reconciler.model.app import AppName
@@ -13,14 +13,14 @@ from norn_reconciler.model.plan import Step
 from norn_reconciler.model.records import Deployment, ForgeState
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """waiting: services that have not reported since it began. error: the last fault, in words."""
 
     app: AppName
     started_at: datetime
     began: float  # monotonic seconds
-    waiting: set[str]
+    waiting: frozenset[str]
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     steps: tuple[Step, ...] = ()
     changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -28,16 +28,25 @@ class Rollout:
     error: str | None = None
 
     def heard(
-        self, service: str, steps: Collection[Step], changes: Collection[str], final: bool
-    ) -> None:
-        """One service's report. final: it will not go on by itself in a moment."""
-        if final:
-            self.waiting.discard(service)
-        self.steps = (*self.steps, *steps)
-        if changes:
-            self.acted = True
-            told = (*self.changes.get(service, ()), *changes)
-            self.changes = {**self.changes, service: told}
+        self,
+        service: str,
+        steps: Collection[Step],
+        changes: Collection[str],
+        error: str | None,
+        *,
+        final: bool,
+    ) -> Rollout:
+        """After one service's report. error: None when it has none. final: it will not go on by
+        itself in a moment."""
+        told = {**self.changes, service: (*self.changes.get(service, ()), *changes)}
+        return replace(
+            self,
+            waiting=self.waiting - {service} if final else self.waiting,
+            steps=(*self.steps, *steps),
+            changes=told if changes else self.changes,
+            acted=self.acted or bool(changes),
+            error=error or self.error,
+        )
 
     @property
     def over(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from norn_reconciler.engine.guard import Hold
 from norn_reconciler.model.app import App, AppName
-from norn_reconciler.model.fleet import Fleet, Member
+from norn_reconciler.model.fleet import Fleet, Folder, Member
 from norn_reconciler.model.records import AppRecord, AppState
 
 NEVER = float("inf")
@@ -109,11 +109,13 @@ def _present(
             spec=member.record,
             generation=known.generation + 1,
             state=AppState.ACTIVE,
+            removal_confirmed=None,
         )
         return Entry(member.app, new, member, removals_from), new
     since = old.removals_from if old and not old.leaving else removals_from
-    if known.state is not AppState.ACTIVE or known.spec != member.record:
-        new = replace(known, spec=member.record, state=AppState.ACTIVE)
+    back = known.state is not AppState.ACTIVE or known.removal_confirmed is not None
+    if back or known.spec != member.record:
+        new = replace(known, spec=member.record, state=AppState.ACTIVE, removal_confirmed=None)
         return Entry(member.app, new, member, since), new
     return Entry(member.app, known, member, since), None
 
@@ -130,3 +132,9 @@ def _released(before: Mapping[AppName, Entry], after: Mapping[AppName, Entry]) -
 def retained(records: Mapping[AppName, AppRecord]) -> Iterable[AppName]:
     """Apps that norn knows only by what they left behind."""
     return (name for name, r in records.items() if r.state is AppState.REMOVED)
+
+
+def confirmed(records: Mapping[AppName, AppRecord]) -> Mapping[AppName, Folder]:
+    """App → the folder as it was when a person confirmed its removal."""
+    said = {name: r.removal_confirmed for name, r in records.items()}
+    return {name: Folder(folder) for name, folder in said.items() if folder is not None}

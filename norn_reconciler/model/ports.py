@@ -44,6 +44,11 @@ class Provider(Protocol[D, O, A]):
     title: str  # for people: "PostgreSQL"
     condition: str  # "DatabaseReady"
 
+    async def connect(self) -> None:
+        """Open what is kept open, ahead of the first request. Any fault may be raised; the next
+        request tries anew."""
+        ...
+
     def desired(self, app: App, credential: Credential) -> D:
         """What this service must hold for this app; the empty state without a section. Pure."""
         ...

@@ -40,7 +40,11 @@ class SpecRecord:
 
 @dataclass(frozen=True, slots=True)
 class AppRecord:
-    """One app as norn_db knows it. generation: 1, 2, …; it moves with the canonical spec."""
+    """One app as norn_db knows it. generation: 1, 2, …; it moves with the canonical spec.
+
+    removal_confirmed: what the specs folder looked like when a person confirmed the app's removal
+    (a model.fleet.Folder's value); None while nobody has, and again once a file is back.
+    """
 
     app: AppName
     spec: SpecRecord
@@ -48,6 +52,7 @@ class AppRecord:
     observed_generation: int = 0
     state: AppState = AppState.ACTIVE
     paused: bool = False
+    removal_confirmed: str | None = None
     conditions: Mapping[str, Condition] = field(default_factory=dict)
 
 

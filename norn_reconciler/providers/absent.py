@@ -27,6 +27,9 @@ class AbsentProvider:
             self.key, f"no setting names {self.title}", remedy=f"set {self._setting} and restart"
         )
 
+    async def connect(self) -> None:
+        return None
+
     def desired(self, app: App, credential: Credential) -> object:
         return None
 

@@ -65,12 +65,14 @@ class Scan:
 
 @dataclass(slots=True)
 class _Seen:
-    """What is remembered of one path. since: the time of the first look that saw this content."""
+    """What is remembered of one path. since: the time of the first look that saw this content.
+    found: what was read, until there is a verdict on it."""
 
     stamp: Stamp | None
     mark: str  # digest of the bytes, or why there are none
     since: float
     about: About
+    found: Content | Refused | None
     verdict: Document | Broken | None = None
 
 
@@ -87,17 +89,25 @@ class Scanner:
         directory: Path,
         rules: Rules,
         *,
-        known: Mapping[AppName, SpecRecord],
+        known: Mapping[AppName, SpecRecord] | None = None,
         settle: float = 0.25,
     ) -> None:
         self._directory = directory
         self._rules = rules
         self._settle = settle
+        self._seen: dict[str, _Seen] = {}
+        self._turn = threading.Lock()
+        self.learn(known or {})
+
+    def learn(self, known: Mapping[AppName, SpecRecord]) -> None:
+        """Take over the last good versions. They may be told after the first look: what it saw is
+        judged by the next one."""
         self._by_digest = {record.file_digest: record for record in known.values()}
         self._by_file = {record.file: record for record in known.values()}
         self._apps = {record.file: app for app, record in known.items()}  # by file, last known
-        self._seen: dict[str, _Seen] = {}
-        self._turn = threading.Lock()
+        for file, seen in self._seen.items():
+            if seen.found is not None:
+                seen.about = self._about(file, _raw(seen.found))
 
     def look(self, now: float) -> Scan:
         """Look at every file. now: seconds on any clock that does not go back.
@@ -131,6 +141,8 @@ class Scanner:
     def _examine(self, file: str, before: _Seen | None, now: float) -> _Seen | None:
         path = self._directory / file
         if before is not None and self._unmoved(before, path, now):
+            if before.found is not None and self._recorded(file, before.found):
+                self._judge(file, before, before.found)
             return before
         found = read(path)
         if found is None:
@@ -140,8 +152,7 @@ class Scanner:
             found = Refused(None, "spec.file.unreadable", "its folder is a link to nowhere")
         mark = found.digest if isinstance(found, Content) else f"{found.check} {found.message}"
         if before is None or not self._agree(before, found.stamp, mark):
-            raw = found.raw if isinstance(found, Content) else b""
-            entry = _Seen(found.stamp, mark, now, self._about(file, raw))
+            entry = _Seen(found.stamp, mark, now, self._about(file, _raw(found)), found)
             if not self._recorded(file, found):
                 return entry
         else:
@@ -180,6 +191,7 @@ class Scanner:
         )
 
     def _judge(self, file: str, entry: _Seen, found: Content | Refused) -> None:
+        entry.found = None
         if isinstance(found, Refused):
             finding = Finding(found.check, Severity.ERROR, found.message, "", file)
             entry.verdict = Broken((finding,), entry.about)
@@ -213,6 +225,10 @@ class Scanner:
         if file in self._apps:
             apps.add(self._apps[file])
         return About(frozenset(apps), anyone=not apps or cut_short)
+
+
+def _raw(found: Content | Refused) -> bytes:
+    return found.raw if isinstance(found, Content) else b""
 
 
 def _stamp(path: Path) -> Stamp | None:

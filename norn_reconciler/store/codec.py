@@ -74,6 +74,7 @@ def app_row(record: AppRecord) -> Row:
         "observed_generation": record.observed_generation,
         "state": record.state.value,
         "paused": record.paused,
+        "removal_confirmed": record.removal_confirmed,
         "conditions": [
             {
                 "type": c.type,
@@ -97,6 +98,7 @@ def app_record(row: Row) -> AppRecord:
         observed_generation=row["observed_generation"],
         state=AppState(row["state"]),
         paused=row["paused"],
+        removal_confirmed=row["removal_confirmed"],
         conditions={
             c["type"]: Condition(
                 c["type"],

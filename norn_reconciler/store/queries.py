@@ -14,7 +14,7 @@ HOLD_EPOCH = """
 # Snapshot and reads of own tables.
 APPS = """
     SELECT app, file, file_digest, size, mtime_ns, canonical, generation, observed_generation,
-           state, paused, conditions
+           state, paused, removal_confirmed, conditions
       FROM reconciler.apps
      WHERE %(app)s::text IS NULL OR app = %(app)s
      ORDER BY app
@@ -50,18 +50,19 @@ CLAIM = """
 PUT_APPS = """
     INSERT INTO reconciler.apps
            (app, file, file_digest, size, mtime_ns, canonical, generation, observed_generation,
-            state, paused, conditions)
+            state, paused, removal_confirmed, conditions)
     SELECT app, file, file_digest, size, mtime_ns, canonical, generation, observed_generation,
-           state, paused, conditions
+           state, paused, removal_confirmed, conditions
       FROM jsonb_to_recordset(%(rows)s::jsonb)
         AS r(app text, file text, file_digest text, size bigint, mtime_ns bigint, canonical text,
              generation bigint, observed_generation bigint, state text, paused boolean,
-             conditions jsonb)
+             removal_confirmed text, conditions jsonb)
     ON CONFLICT (app) DO UPDATE
        SET file = excluded.file, file_digest = excluded.file_digest, size = excluded.size,
            mtime_ns = excluded.mtime_ns, canonical = excluded.canonical,
            generation = excluded.generation, observed_generation = excluded.observed_generation,
-           state = excluded.state, paused = excluded.paused, conditions = excluded.conditions,
+           state = excluded.state, paused = excluded.paused,
+           removal_confirmed = excluded.removal_confirmed, conditions = excluded.conditions,
            updated_at = now()
 """
 PUT_INVENTORY = """

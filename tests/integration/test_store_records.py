@@ -87,7 +87,7 @@ async def test_a_new_norn_db_is_empty(store):
 
 
 async def test_what_is_recorded_is_what_a_snapshot_holds(store, epoch):
-    app = an_app(observed_generation=1, state=AppState.REMOVED, paused=True)
+    app = an_app(observed_generation=1, state=AppState.REMOVED, paused=True, removal_confirmed="ok")
     mark = ServiceRecord("digest", CredentialMark("key", 2))
     changes = Changes(
         apps=(app, an_app(SHOP, conditions={})),

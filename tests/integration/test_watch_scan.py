@@ -328,3 +328,28 @@ def test_validate_names_files_as_they_were_given(tmp_path: Path) -> None:
         (str(tmp_path / "c" / "infraspec.yaml"), "spec.role.required"),
         (str(missing), "spec.file.unreadable"),
     }
+
+
+def test_what_was_glanced_at_before_anything_was_known_need_not_settle_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.yaml").write_text(text("a"))
+    known = records(settled(scanner(tmp_path)))
+    looks = scanner(tmp_path)
+    assert "a.yaml" in looks.look(0.0).settling
+    looks.learn(known)
+    read = no_reading(monkeypatch)
+    assert "a.yaml" in looks.look(SETTLE / 10).documents, "the record is the earlier look"
+    assert read == []
+    (tmp_path / "b.yaml").write_text(text("b"))
+    assert "b.yaml" in looks.look(SETTLE / 5).settling
+
+
+def test_what_is_learned_late_says_whom_a_file_is_about(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(text("a"))
+    known = records(settled(scanner(tmp_path)))
+    (tmp_path / "a.yaml").write_text("app:")
+    looks = scanner(tmp_path)
+    assert looks.look(0.0).settling["a.yaml"].about.anyone
+    looks.learn(known)
+    assert A in looks.look(SETTLE / 10).settling["a.yaml"].about.apps

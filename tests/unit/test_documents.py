@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from typer.main import get_command
 
 from norn_reconciler import logs
-from norn_reconciler.cli.app import app
+from norn_reconciler.cli.app import GROUPS, app, load
 from norn_reconciler.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +43,20 @@ def test_the_settings_page_lists_every_setting_and_no_other() -> None:
     assert listed == {name.upper() for name in Settings.model_fields}
 
 
+def test_each_command_is_registered_by_the_module_that_is_said_to_have_it() -> None:
+    for group, names in GROUPS.items():
+        code = (
+            "import sys; from norn_reconciler.cli.app import app, load; load(sys.argv[1]);"
+            "from typer.main import get_command; print(*getattr(get_command(app), 'commands', ()))"
+        )
+        for name in names:
+            call = [sys.executable, "-c", code, name]
+            ran = subprocess.run(call, capture_output=True, text=True, check=True)
+            assert set(ran.stdout.split()) == names, group
+
+
 def test_the_command_page_lists_every_command() -> None:
+    load()
     commands = get_command(app).commands  # type: ignore[attr-defined]
     text = words("cli.md")
     for name, command in commands.items():

@@ -52,22 +52,30 @@ class EventsClient:
         self._manager: KafkaConnectionManager | None = None
         self._node: int | None = None
         self._controller: int | None = None
+        self._opening = asyncio.Lock()
+
+    async def connect(self) -> None:
+        """Log in and open the connection, unless it is open."""
+        async with self._opening:
+            if self._manager is None:
+                await self._ensure_login()
+                await self._in_thread(self._connected)
 
     async def ask(self, request: Any, *, controller: bool = False) -> Any:
         """One request, one response. controller: to the node that says it is the controller, as
         far as known; any broker passes most writes on by itself."""
-        await self._ensure_login()
+        await self.connect()
         return await self._in_thread(lambda: self._exchange(request, controller))
 
     async def has_scram(self) -> bool:
         """Whether the broker's API has the requests that list and write SCRAM users."""
-        await self._ensure_login()
+        await self.connect()
         versions = await self._in_thread(lambda: self._versions().api_versions)
         return all(key in versions for key in _SCRAM_APIS)
 
     async def version(self) -> str:
         """The newest Apache Kafka release whose API the broker has all of, such as `4.1`."""
-        await self._ensure_login()
+        await self.connect()
         return str(await self._in_thread(lambda: self._versions().broker_version_str))
 
     def heard(self, controller: int) -> None:
@@ -89,7 +97,7 @@ class EventsClient:
     async def _ensure_login(self) -> None:
         """Ask the broker once whether it takes norn's password: the driver would retry a wrong one
         until it times out, and then not know why."""
-        if self._manager is not None or not self.endpoint.sasl:
+        if not self.endpoint.sasl:
             return
         if self.username is None or self._password is None:
             raise Denied(
@@ -160,7 +168,7 @@ class EventsClient:
         net.start()
         try:
             manager.bootstrap(ms)
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError, RuntimeError) as error:
             _shut(manager)
             raise Unavailable(SERVICE, f"no broker answers: {_words(error)}") from error
         self._node = manager.least_loaded_node()

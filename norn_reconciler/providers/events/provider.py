@@ -74,6 +74,9 @@ class EventsProvider:
         """Requests sent so far, logins not counted: what a round costs."""
         return self._client.requests
 
+    async def connect(self) -> None:
+        await self._client.connect()
+
     def desired(self, app: App, credential: Credential) -> Desired:
         section = app.sections.get(SERVICE)
         if not isinstance(section, EventsSection):

@@ -24,11 +24,11 @@ async def read_topics(client: EventsClient, names: Sequence[str] | None = None) 
     return found
 
 
-async def read_acls(client: EventsClient) -> list[AclBinding]:
-    """Every ACL of the cluster."""
+async def read_acls(client: EventsClient, principal: str | None = None) -> list[AclBinding]:
+    """Every ACL of the cluster, or of one principal (`User:app`)."""
     from norn_reconciler.providers.events import wire  # noqa: PLC0415
 
-    response = await client.ask(wire.describe_acls_request())
+    response = await client.ask(wire.describe_acls_request(principal))
     _whole(client, response, "the list of ACLs")
     return wire.acls(response)
 

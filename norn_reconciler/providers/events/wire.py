@@ -97,13 +97,14 @@ def metadata(response: Any) -> Metadata:
     return Metadata(topics, frozenset(leaderless), response.controller_id, brokers)
 
 
-def describe_acls_request() -> Any:
-    """Every ACL of every principal. Pattern ANY lists rules as they are; MATCH would search."""
+def describe_acls_request(principal: str | None = None) -> Any:
+    """Every ACL of `principal`; None: of everybody. Pattern ANY lists rules as they are, MATCH
+    would search."""
     return DescribeAclsRequest(
         resource_type_filter=_ANY,
         resource_name_filter=None,
         pattern_type_filter=_ANY,
-        principal_filter=None,
+        principal_filter=principal,
         host_filter=None,
         operation=_ANY,
         permission_type=_ANY,

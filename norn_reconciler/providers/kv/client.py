@@ -48,6 +48,10 @@ class KvClient:
                 return frozenset(name for name, info in pairs if info is None)
         return frozenset()  # it may not be asked: then norn's rules are tried as they are
 
+    async def connect(self) -> None:
+        """Open the connection, unless it is open. Raises the driver's errors."""
+        await self._session.connect()
+
     async def ask(self, commands: Sequence[Command]) -> list[Reply]:
         """The replies, in order; an error reply is a ResponseError in the list.
 

@@ -48,6 +48,9 @@ class KvProvider:
         """How many requests norn's own connection has sent."""
         return self._client.requests
 
+    async def connect(self) -> None:
+        await self._client.connect()
+
     def desired(self, app: App, credential: Credential) -> Desired:
         section = app.sections.get(SERVICE)
         namespace = section.namespace if isinstance(section, KvSection) else None

@@ -37,6 +37,11 @@ class Session:
         self.greeted: list[Reply] = []
         self.sent = 0
 
+    async def connect(self) -> None:
+        """Open it, unless it is open. Raises as `ask` does."""
+        async with asyncio.timeout(self._seconds), self._turn:
+            await self._ensure()
+
     async def ask(self, commands: Sequence[Command]) -> list[Reply]:
         """Send all commands at once and read all replies. An error reply is a value in the list.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -18,7 +18,7 @@ from norn_reconciler.model.plan import Step
 from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.secret import Credential
 from norn_reconciler.providers.postgres import render, verifier
-from norn_reconciler.providers.postgres.actions import PostgresAction
+from norn_reconciler.providers.postgres.actions import Phase, PostgresAction
 from norn_reconciler.providers.postgres.client import CONNECTIONS, AdminClient, Session
 from norn_reconciler.providers.postgres.database_actions import (
     CreateDatabase,
@@ -31,6 +31,7 @@ from norn_reconciler.providers.postgres.role_actions import CreateRole, SetPassw
 from norn_reconciler.providers.postgres.state import INVALID, SERVICE
 
 _LOGINS = 8  # at once
+_WAVE = 16  # databases made before their logins begin
 _ALONE = (CreateDatabase, DropInvalidDatabase, HardenSchema)  # not fit for a shared transaction
 
 Verifiers = Mapping[Credential | None, str]
@@ -57,6 +58,14 @@ class _Progress:
         self.steps.append(Step(action.summary(), "failed", _ms_since(began), str(error)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    plans: Mapping[AppName, tuple[PostgresAction, ...]]
+    progress: Mapping[AppName, _Progress]
+    verifiers: Verifiers
+    fence: Fence
+
+
 class Applier:
     """harden: does a HardenSchema, logged in as the app. hardening_proves: that login went the very
     way that apps are told to take."""
@@ -65,29 +74,59 @@ class Applier:
         self._client = client
         self._harden = harden
         self._hardening_proves = hardening_proves
+        self._logins = asyncio.Semaphore(_LOGINS)
 
     async def apply(
         self, plans: Mapping[AppName, tuple[PostgresAction, ...]], fence: Fence
     ) -> dict[AppName, Applied]:
         """Raises Unavailable when PostgreSQL as a whole does not answer, and LeaseLost."""
-        verifiers = await _verifiers(plans)
-        progress = {app: _Progress(app) for app in plans}
-        for phase in sorted({action.phase for plan in plans.values() for action in plan}):
+        batch = _Batch(
+            plans, {app: _Progress(app) for app in plans}, await _verifiers(plans), fence
+        )
+        makers = [a for a, plan in plans.items() if any(_makes(action) for action in plan)]
+        await self._phases(batch, plans, lambda phase: phase < Phase.CREATE)
+        await self._phases(batch, plans.keys() - set(makers), lambda phase: phase >= Phase.CREATE)
+        await self._make(batch, makers)
+        return {
+            app: Applied(tuple(p.done), tuple(p.steps), p.error, p.proven)
+            for app, p in batch.progress.items()
+        }
+
+    async def _make(self, batch: _Batch, makers: Sequence[AppName]) -> None:
+        """New databases, wave by wave: while one wave is sealed and logged in to, the next is made.
+        Making takes the longest by far, and the logins keep other parts of the server busy."""
+        tails: list[asyncio.Task[None]] = []
+        try:
+            for start in range(0, len(makers), _WAVE):
+                wave = makers[start : start + _WAVE]
+                await self._phases(batch, wave, lambda phase: phase == Phase.CREATE)
+                tail = self._phases(batch, wave, lambda phase: phase > Phase.CREATE)
+                tails.append(asyncio.create_task(tail))
+            await asyncio.gather(*tails)
+        finally:  # a fault of the whole server or of the lease ends what is left, too
+            for task in tails:
+                task.cancel()
+            await asyncio.gather(*tails, return_exceptions=True)
+
+    async def _phases(
+        self, batch: _Batch, apps: Collection[AppName], chosen: Callable[[int], bool]
+    ) -> None:
+        """The chosen phases of `apps`, each for all of them before the next."""
+        plans = {app: plan for app, plan in batch.plans.items() if app in apps}
+        for phase in sorted({a.phase for plan in plans.values() for a in plan if chosen(a.phase)}):
             due = {
                 app: tuple(a for a in plan if a.phase == phase)
                 for app, plan in plans.items()
-                if progress[app].error is None
+                if batch.progress[app].error is None
             }
             due = {app: actions for app, actions in due.items() if actions}
-            alone = [(progress[app], a) for app, acts in due.items() for a in acts if _alone(a)]
+            alone = [
+                (batch.progress[app], a) for app, acts in due.items() for a in acts if _alone(a)
+            ]
             if alone:
-                await self._one_by_one(alone, fence)
+                await self._one_by_one(alone, batch.fence)
             else:
-                await self._together(due, progress, verifiers, fence)
-        return {
-            app: Applied(tuple(p.done), tuple(p.steps), p.error, p.proven)
-            for app, p in progress.items()
-        }
+                await self._together(due, batch.progress, batch.verifiers, batch.fence)
 
     async def _together(
         self,
@@ -188,8 +227,9 @@ class Applier:
         try:
             match action:
                 case HardenSchema():
-                    fence.check()
-                    await self._harden(action)
+                    async with self._logins:
+                        fence.check()
+                        await self._harden(action)
                 case DropInvalidDatabase():
                     await self._request(lambda session: _drop_invalid(session, action, fence))
                 case CreateDatabase():
@@ -243,6 +283,10 @@ class Applier:
                 object=action.name,
             )
         return error
+
+
+def _makes(action: PostgresAction) -> bool:
+    return isinstance(action, CreateDatabase)
 
 
 def _alone(action: PostgresAction) -> bool:

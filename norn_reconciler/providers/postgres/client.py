@@ -83,6 +83,11 @@ class AdminClient:
         self._idle: list[Session] = []
         self._turn = asyncio.Semaphore(CONNECTIONS)
 
+    async def connect(self) -> None:
+        """Open the first connection, if there is none. Raises as `request` does."""
+        async with self._turn:
+            self._idle.append(await self._take())
+
     async def request(self, work: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
         """Do `work` with one connection. Raises driver errors, TimeoutError, or Unavailable when
         no connection is to be had. A kept connection that turns out dead is not tried again."""

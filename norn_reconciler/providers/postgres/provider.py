@@ -88,6 +88,9 @@ class PostgresProvider:
         """Round trips of the admin's connections so far, connecting included."""
         return self._wire.client.requests
 
+    async def connect(self) -> None:
+        await self._wire.client.connect()
+
     def desired(self, app: App, credential: Credential) -> Desired:
         section = app.sections.get(SERVICE)
         if not isinstance(section, PostgresSection):

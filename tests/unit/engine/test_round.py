@@ -18,7 +18,7 @@ from norn_reconciler.model.fleet import Fleet, Folder, Member
 from norn_reconciler.model.inventory import HeldState
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
 from norn_reconciler.model.plan import Problem, Severity
-from norn_reconciler.model.records import AppState, Operation, OperationState, SpecRecord
+from norn_reconciler.model.records import AppState, Operation, OperationState, Snapshot, SpecRecord
 from tests.unit.engine.fakes import Box, Boxes, MemoryDelivery, MemoryStore, OpenFence, Secrets
 
 
@@ -451,6 +451,27 @@ async def test_a_digest_covers_neither_another_time_nor_a_worse_folder() -> None
     await world.engine.accept(fleet(vanished=tuple(members), folder=Folder.MISSING))
     await world.round()
     assert set(world.service.server.values()) == {"whole"}
+
+
+async def test_a_confirmation_outlives_a_restart_within_the_grace() -> None:
+    world = World()
+    members = [member(f"a{i}", f"box{i}") for i in range(10)]
+    gone, here = tuple(members[:4]), members[4:]
+    await world.engine.accept(fleet(*members))
+    await world.round()
+    await world.engine.accept(fleet(*here, vanished=gone))
+    await world.engine.confirm(world.engine.hold.digest)
+    again = World(service=world.service)
+    inventory = {"box": {app: rows for (_, app), rows in world.book.inventory().items()}}
+    again.book.load(Snapshot(world.book.records, inventory), 2)
+    await again.engine.accept(fleet(*here, vanished=gone))
+    assert again.engine.hold is None
+    again.clock.now += 11
+    await again.round()
+    assert sorted(again.service.server.values()).count("closed") == 4
+    await again.engine.accept(fleet(*members))
+    await again.engine.accept(fleet(*here, vanished=gone))
+    assert again.engine.hold is not None, "it was about that one time"
 
 
 async def test_an_env_file_that_cannot_be_deleted_keeps_the_removal_open(monkeypatch) -> None:

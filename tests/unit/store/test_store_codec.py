@@ -33,6 +33,7 @@ apps = st.builds(
     st.integers(0),
     st.sampled_from(AppState),
     st.booleans(),
+    st.none() | text,
     st.lists(conditions).map(lambda cs: {c.type: c for c in cs}),
 )
 

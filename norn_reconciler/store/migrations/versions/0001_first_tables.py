@@ -91,6 +91,7 @@ OWN = (
         observed_generation bigint NOT NULL DEFAULT 0,
         state               text NOT NULL DEFAULT 'active',
         paused              boolean NOT NULL DEFAULT false,
+        removal_confirmed   text,
         conditions          jsonb NOT NULL DEFAULT '[]',
         updated_at          timestamptz NOT NULL DEFAULT now()
     )
