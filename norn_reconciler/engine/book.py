@@ -198,6 +198,8 @@ class Book(Mirror):
         self.heard[key] = Heard(report.entry, report.outcome, report.began)
         if not same_wish(report.entry, entry):
             return  # about what was wanted before; the lane looks again
+        if self._said(entry, report, draft):
+            return
         draft.events += self._problems(report, draft.talk)
         self._condition(entry, report, draft)
         rollout = draft.talk.rollouts.get(app)
@@ -211,6 +213,28 @@ class Book(Mirror):
                 _error(report.outcome),
                 final=not isinstance(report.outcome, RequeueAfter),
             )
+
+    def _said(self, entry: Entry, report: AppReport, draft: _Draft) -> bool:
+        """Whether norn_db has all of it already: most reports, in a fleet at rest. One service an
+        app goes the whole way each time, since a file that somebody took away is to be put back."""
+        app, record, talk = report.app, entry.record, draft.talk
+        shown = record.conditions.get(self._kinds[report.service])
+        total = record.conditions.get(status.READY)
+        return (
+            report.outcome == Converged()
+            and not report.acted
+            and not entry.leaving
+            and report.service != min(self.concerned(entry), default=None)
+            and app not in draft.apps
+            and app not in talk.rollouts
+            and (report.service, app) not in talk.told
+            and talk.spoken.get((report.service, app)) == record.generation
+            and record.observed_generation == record.generation
+            and shown is not None
+            and (shown.status, shown.reason, shown.message) == (status.TRUE, "Converged", "")
+            and total is not None
+            and total.status == status.TRUE
+        )
 
     def _retained(self, report: AppReport) -> list[Event]:
         return [

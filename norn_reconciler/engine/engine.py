@@ -28,7 +28,7 @@ from norn_reconciler.model.records import AppState, Changes
 from norn_reconciler.model.status import Event
 from norn_reconciler.tasks import checkpoint
 
-LINGER = 0.05  # seconds that a batch waits for companions
+LINGER = 0.01  # seconds that a batch waits for companions
 AWAY = 1.0  # seconds between looks while norn_db is away
 FAULTED = 30.0  # seconds until a round that hit a defect of ours is tried again
 

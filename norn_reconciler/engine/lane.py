@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from norn_reconciler import logs
 from norn_reconciler.engine.backoff import Backoff
@@ -15,7 +15,7 @@ from norn_reconciler.engine.digest import digest
 from norn_reconciler.engine.guard import gate
 from norn_reconciler.engine.ledger import AppReport, Ledger, wanted_of
 from norn_reconciler.engine.roster import same_wish
-from norn_reconciler.model.app import AppName
+from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, Rejected, ServiceError, Unavailable
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey
 from norn_reconciler.model.outcome import (
@@ -28,10 +28,19 @@ from norn_reconciler.model.outcome import (
 )
 from norn_reconciler.model.plan import Effect, Severity
 from norn_reconciler.model.ports import AnyProvider, Fence
+from norn_reconciler.model.secret import Credential
 
 CHUNK = 100  # apps written in one round: a dropped file waits for one chunk at most
 PROOFS = 8  # logins at once
 ENDPOINT = ("endpoint",)  # the endpoint's key among the backoffs; no app can have it
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    app: App
+    credential: Credential
+    desired: object
+    digest: str
 
 
 class Lane:
@@ -53,7 +62,7 @@ class Lane:
         self._clock = clock
         self._chunk_size = chunk
         self._endpoint_due = 0.0
-        self._digests: dict[AppName, tuple[object, str]] = {}
+        self._kept: dict[AppName, _Kept] = {}
 
     async def round(self, names: Sequence[AppName]) -> tuple[AppReport, ...]:
         """Look at `names` and bring them forward. The reports are handed to the ledger, too.
@@ -90,22 +99,24 @@ class Lane:
             if entry is None or entry.record.paused:
                 continue
             try:
-                wanted = wanted_of(self.provider, self._ledger, name)
+                wanted = wanted_of(self.provider, self._ledger, name, self._desired)
             except Exception as fault:  # one app's surprise must not stop the fleet
                 self._surprised(name, fault)
                 continue
             if wanted is not None:
-                mark = self._digest(name, wanted.desired)
+                mark = self._kept[name].digest
                 settled = self._ledger.service(key, name).desired_digest == mark
                 cases[name] = Case(entry, wanted.owned, wanted, mark, settled)
         return cases
 
-    def _digest(self, app: AppName, desired: object) -> str:
-        """Of what is wanted, kept while it stays equal: a clean round need not make it again."""
-        kept = self._digests.get(app)
-        if kept is None or kept[0] != desired:
-            kept = self._digests[app] = (desired, digest(desired))
-        return kept[1]
+    def _desired(self, app: App, credential: Credential) -> object:
+        """What is wanted, kept with its digest while spec and password are the very same objects:
+        a clean round need not make it again."""
+        kept = self._kept.get(app.name)
+        if kept is None or kept.app is not app or kept.credential is not credential:
+            desired = self.provider.desired(app, credential)
+            kept = self._kept[app.name] = _Kept(app, credential, desired, digest(desired))
+        return kept.desired
 
     def _surprised(self, app: AppName, fault: Exception) -> ServiceError:
         """A defect of ours, kept to one app."""
@@ -296,7 +307,7 @@ class Lane:
         after = before
         if case.proof is not None and case.proof.ok:
             after = replace(after, mark=case.wanted.applied)
-        if isinstance(outcome, Converged):
+        if isinstance(outcome, Converged) and after.desired_digest != case.digest:
             after = replace(after, desired_digest=case.digest)
         return AppReport(
             app,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from norn_reconciler.engine.roster import Entry
-from norn_reconciler.model.app import AppName
+from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.outcome import Outcome
 from norn_reconciler.model.plan import Action, Step, Wanted
@@ -53,9 +53,16 @@ class Ledger(Protocol):
     async def report(self, reports: Sequence[AppReport]) -> None: ...
 
 
-def wanted_of(provider: AnyProvider, ledger: Ledger, name: AppName) -> Wanted[object] | None:
+def wanted_of(
+    provider: AnyProvider,
+    ledger: Ledger,
+    name: AppName,
+    desired: Callable[[App, Credential], object] | None = None,
+) -> Wanted[object] | None:
     """What planning `name` on this service starts from; None when there is nothing to look at:
-    neither asked for nor ever made there, or a core app, which is not provisioned."""
+    neither asked for nor ever made there, or a core app, which is not provisioned.
+
+    desired: in place of the provider's own, for whoever keeps what it made before."""
     entry = ledger.entry(name)
     if entry is None or not entry.provisioned:
         return None
@@ -64,5 +71,5 @@ def wanted_of(provider: AnyProvider, ledger: Ledger, name: AppName) -> Wanted[ob
     if service not in entry.app.sections and not owned:
         return None
     credential = ledger.credential(name, service)
-    desired = provider.desired(entry.app, credential)
-    return Wanted(name, desired, owned, ledger.service(service, name).mark)
+    want = (desired or provider.desired)(entry.app, credential)
+    return Wanted(name, want, owned, ledger.service(service, name).mark)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from watchfiles import awatch
 
-DEBOUNCE = 0.05  # seconds of quiet that end a burst of events
+DEBOUNCE = 0.02  # seconds of quiet that end a burst of events
 BURST = 0.2  # seconds after which a burst is told of though it goes on
 
 

@@ -5,9 +5,11 @@ Pure. Names are Kafka's own, upper case (`TOPIC`, `READ`, `ALLOW`, `LITERAL`).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 # The numbers on the wire: org.apache.kafka.common.resource.ResourceType and its neighbours.
 TYPES = {
@@ -26,9 +28,11 @@ GROUP_OPERATIONS = ("DESCRIBE", "READ")
 TRANSACTION_OPERATIONS = ("DESCRIBE", "WRITE")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class AclBinding:
-    """One rule, with all that tells two rules apart. Operations are not expanded: ALL is ALL."""
+class AclBinding(NamedTuple):
+    """One rule, with all that tells two rules apart. Operations are not expanded: ALL is ALL.
+
+    A tuple, since each round makes, hashes and compares twenty of them an app.
+    """
 
     principal: str
     type: str
@@ -125,32 +129,58 @@ def grants_reaching(
     Result: app → the bindings that reach its topics, groups or transactions; apps that none
     reaches are left out.
     """
-    owner = {topic: app for app, topics in topics_of.items() for topic in topics}
-    reached: dict[str, set[AclBinding]] = {}
+    names = _Names.of(topics_of)
+    by_pattern: dict[tuple[str, str, str], set[AclBinding]] = {}
     for acl in foreign:
-        if acl.permission != "ALLOW" or acl.type not in {"TOPIC", "GROUP", "TRANSACTIONAL_ID"}:
-            continue
-        for app in _reached_by(acl, owner, topics_of):
-            reached.setdefault(app, set()).add(acl)
+        if acl.permission == "ALLOW" and acl.type in {"TOPIC", "GROUP", "TRANSACTIONAL_ID"}:
+            by_pattern.setdefault((acl.type, acl.pattern, acl.name), set()).add(acl)
+    reached: dict[str, set[AclBinding]] = {}
+    for (kind, pattern, name), acls in by_pattern.items():
+        for app in names.reached(kind, pattern, name):
+            reached.setdefault(app, set()).update(acls)
     return {app: frozenset(acls) for app, acls in reached.items()}
 
 
-def _reached_by(
-    acl: AclBinding, owner: Mapping[str, str], topics_of: Mapping[str, frozenset[str]]
-) -> Iterable[str]:
-    if acl.pattern == "LITERAL" and acl.name != "*":
-        head, dot, _ = acl.name.partition(".")
-        by_name = owner.get(acl.name) if acl.type == "TOPIC" else None
-        apps = {by_name} if by_name else set()
-        if head in topics_of and (dot or acl.type != "TOPIC"):
-            apps.add(head)
-        return apps
-    if acl.name == "*":
-        return topics_of
-    return [
-        app
-        for app, topics in topics_of.items()
-        if own_prefix(app).startswith(acl.name)
-        or acl.name.startswith(own_prefix(app))
-        or (acl.type == "TOPIC" and any(topic.startswith(acl.name) for topic in topics))
-    ]
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """All apps' names, sorted, so that a pattern finds those it reaches without asking each app.
+
+    prefixes: (own prefix, app). topics: (topic, app).
+    """
+
+    apps: frozenset[str]
+    prefixes: list[tuple[str, str]]
+    topics: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, topics_of: Mapping[str, frozenset[str]]) -> _Names:
+        return cls(
+            frozenset(topics_of),
+            sorted((own_prefix(app), app) for app in topics_of),
+            sorted((topic, app) for app, topics in topics_of.items() for topic in topics),
+        )
+
+    def reached(self, kind: str, pattern: str, name: str) -> Iterable[str]:
+        """The apps into whose topics, groups or transactions an ACL of this pattern reaches."""
+        if name == "*" and pattern == "LITERAL":
+            return self.apps
+        head, dot, _ = name.partition(".")
+        # `mail.x` is inside mail's own prefix; `mail` alone is its group and its transaction.
+        whole = pattern == "LITERAL" and kind != "TOPIC"
+        apps = {head} if head in self.apps and (dot or whole) else set()
+        if pattern == "LITERAL":
+            return apps | {app for topic, app in _from(self.topics, name, kind) if topic == name}
+        apps |= {app for _, app in _from(self.prefixes, name)}
+        return apps | {app for _, app in _from(self.topics, name, kind)}
+
+
+def _from(
+    pairs: list[tuple[str, str]], prefix: str, kind: str = "TOPIC"
+) -> Iterable[tuple[str, str]]:
+    """The pairs whose first part begins with `prefix`; none of another kind than TOPIC."""
+    if kind != "TOPIC":
+        return
+    for place in range(bisect_left(pairs, (prefix, "")), len(pairs)):
+        if not pairs[place][0].startswith(prefix):
+            return
+        yield pairs[place]
