@@ -179,7 +179,15 @@ async def parts(
     if snapshot.key_fingerprint is None:
         await book.write(Changes(key_fingerprint=fingerprint))
     limits = Limits(settings.removal_max_apps, settings.removal_max_percent)
-    engine = Engine(providers, book, fence, limits, settings.grace_seconds, chunk=chunk)
+    engine = Engine(
+        providers,
+        book,
+        fence,
+        limits,
+        settings.grace_seconds,
+        chunk=chunk,
+        probe_every=settings.verify_seconds,
+    )
     specs.learn(snapshot.apps)
     return Parts(engine, book, specs)
 

@@ -32,6 +32,7 @@ HELD = 10.0  # seconds between looks at a master key that does not fit
 OPERATIONS = 3.0  # seconds: norn_db's notification is a hint, this is the promise
 FOLLOW = 0.1  # seconds between looks at a request that somebody waits for
 PRUNE = 3600.0  # seconds
+BATCH = 2000  # rows of a kind that are pruned in one transaction
 
 
 async def run(settings: Settings) -> int:
@@ -253,4 +254,5 @@ class Daemon:
         while True:
             await asyncio.sleep(PRUNE)
             with contextlib.suppress(StoreUnavailable):
-                await self._store.prune(lease.epoch)
+                while await self._store.prune(lease.epoch, batch=BATCH) >= BATCH:
+                    checkpoint()

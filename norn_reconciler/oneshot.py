@@ -17,6 +17,7 @@ from norn_reconciler.compose import (
     instance,
     key_file,
     open_providers,
+    open_store,
     parts,
     secrets_of,
     store_of,
@@ -44,6 +45,7 @@ from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store import lease as leases
 from norn_reconciler.store import schema
 from norn_reconciler.store.store import PostgresStore
+from norn_reconciler.store.views import AppHealth
 
 WHOLE = 1000  # apps written at once by a one-shot run: nobody's file waits behind them
 
@@ -240,6 +242,12 @@ async def health(settings: Settings) -> list[Health]:
     """One line a service that some setting names."""
     async with open_providers(settings, instance(settings)) as providers:
         return list(await asyncio.gather(*(p.check() for p in _named(providers))))
+
+
+async def app_health(settings: Settings) -> Sequence[AppHealth]:
+    """The last probe of each app on each service, as norn_db has it."""
+    async with open_store(settings, "cli") as store:
+        return await store.app_health()
 
 
 def _named(providers: Mapping[str, AnyProvider]) -> list[AnyProvider]:

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     scan_seconds: float = Field(3.0, gt=0)
     settle_seconds: float = Field(0.25, gt=0)
     grace_seconds: float = Field(10.0, ge=0)
+    verify_seconds: float = Field(3600.0, gt=0)
     removal_max_apps: int = Field(3, ge=0)
     removal_max_percent: float = Field(20.0, ge=0, le=100)
     lease_seconds: float = Field(15.0, ge=2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -17,8 +19,19 @@ app.add_typer(db, name="db")
 
 
 @app.command()
-def health(output_as: OutputOption = Output.TABLE) -> None:
-    """Ask PostgreSQL, Valkey and Redpanda one thing each. Exit 1 if one fails."""
+def health(
+    apps: Annotated[
+        bool, typer.Option("--apps", help="the last probe of each app instead, logged in as it")
+    ] = False,
+    output_as: OutputOption = Output.TABLE,
+) -> None:
+    """Ask PostgreSQL, Valkey and Redpanda one thing each. Exit 1 if one fails.
+
+    [dim]norn health · norn health --apps · norn health -o json[/dim]
+    """
+    if apps:
+        _health_of_apps(output_as)
+        return
     answers = asyncio.run(oneshot.health(settings()))
     _print(answers, output_as)
     if not all(a.ok for a in answers):
@@ -47,6 +60,25 @@ def doctor(output_as: OutputOption = Output.TABLE) -> None:
         not a.ok or any(f.severity is Severity.BLOCKING for f in a.findings) for a in answers
     )
     if failed:
+        raise typer.Exit(1)
+
+
+def _health_of_apps(output_as: Output) -> None:
+    """From norn_db: no server is asked."""
+    found = asyncio.run(oneshot.app_health(settings()))
+    if output_as is Output.JSON:
+        output.as_json({"apps": [asdict(row) for row in found]})
+    else:
+        output.table(
+            ("APP", "SERVICE", "STATUS", "MS", "AGO", "REASON"),
+            (
+                (r.app, r.service, "ok" if r.healthy else "error", r.response_ms, r.checked_at,
+                 r.reason)
+                for r in found
+            ),
+            empty="No app was probed in the last 24 hours.",
+        )  # fmt: skip
+    if not all(row.healthy for row in found):
         raise typer.Exit(1)
 
 

@@ -18,7 +18,14 @@ from norn_reconciler.engine.roster import Entry, same_wish
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import LeaseLost, NornError
 from norn_reconciler.model.inventory import HeldState, Owned
-from norn_reconciler.model.outcome import Blocked, Converged, Failed, Outcome, RequeueAfter
+from norn_reconciler.model.outcome import (
+    Blocked,
+    Converged,
+    Failed,
+    Outcome,
+    RequeueAfter,
+    Verification,
+)
 from norn_reconciler.model.ports import SecretSource
 from norn_reconciler.model.records import (
     AppRecord,
@@ -26,6 +33,7 @@ from norn_reconciler.model.records import (
     Changes,
     Deployment,
     ForgeState,
+    HealthCheck,
     ServiceRecord,
     Store,
 )
@@ -66,9 +74,10 @@ class _Talk:
     rollouts: dict[AppName, Rollout] = field(default_factory=dict)
     spoken: dict[tuple[str, AppName], int] = field(default_factory=dict)  # generation
     told: dict[tuple[str, AppName], str] = field(default_factory=dict)  # problems
+    verified: dict[tuple[str, AppName], Verification] = field(default_factory=dict)
 
     def copy(self) -> _Talk:
-        return _Talk(dict(self.rollouts), dict(self.spoken), dict(self.told))
+        return _Talk(dict(self.rollouts), dict(self.spoken), dict(self.told), dict(self.verified))
 
 
 @dataclass(slots=True)
@@ -82,6 +91,7 @@ class _Draft:
     events: list[Event] = field(default_factory=list)
     deployments: list[Deployment] = field(default_factory=list)
     forge_states: list[ForgeState] = field(default_factory=list)
+    health_checks: list[HealthCheck] = field(default_factory=list)
     ended: list[tuple[Rollout, AppRecord, bool]] = field(default_factory=list)
 
     def changes(self) -> Changes:
@@ -92,6 +102,7 @@ class _Draft:
             tuple(self.events),
             tuple(self.deployments),
             tuple(self.forge_states),
+            tuple(self.health_checks),
         )
 
 
@@ -141,6 +152,7 @@ class Book(Mirror):
             draft.talk.rollouts.pop(app, None)
             kinds = set(self._kinds.values())
             conditions = {k: c for k, c in entry.record.conditions.items() if k not in kinds}
+            conditions.pop(status.ISOLATION, None)
             self._sum_up(entry, conditions, set(), True, draft, now)
             after = replace(
                 entry.record, conditions=conditions, observed_generation=entry.record.generation
@@ -201,6 +213,7 @@ class Book(Mirror):
         if self._said(entry, report, draft):
             return
         draft.events += self._problems(report, draft.talk)
+        self._note_verification(report, draft)
         self._condition(entry, report, draft)
         rollout = draft.talk.rollouts.get(app)
         if rollout is None and report.acted:
@@ -223,6 +236,7 @@ class Book(Mirror):
         return (
             report.outcome == Converged()
             and not report.acted
+            and report.verification is None
             and not entry.leaving
             and report.service != min(self.concerned(entry), default=None)
             and app not in draft.apps
@@ -262,17 +276,50 @@ class Book(Mirror):
             talk.told.pop(key, None)
         return []
 
+    def _note_verification(self, report: AppReport, draft: _Draft) -> None:
+        found = report.verification
+        if found is None:
+            return
+        draft.talk.verified[report.service, report.app] = found
+        if found.ok is not None:
+            draft.health_checks.append(
+                HealthCheck(
+                    report.app, report.service, found.ok, round(found.response_ms), found.reason
+                )
+            )
+
+    def _isolation(
+        self, entry: Entry, conditions: dict[str, Condition], fresh: bool, draft: _Draft
+    ) -> None:
+        """Put IsolationVerified into `conditions`. fresh: a verification has just been made."""
+        app, before = entry.app.name, conditions.get(status.ISOLATION)
+        services = [key for key in entry.app.sections if key in self._kinds]
+        if entry.leaving or not services or not entry.provisioned:
+            conditions.pop(status.ISOLATION, None)
+            return
+        found = {key: draft.talk.verified.get((key, app)) for key in services}
+        after = status.isolation(before, found, datetime.now(UTC))
+        if before is not None and not fresh and before.status == after.status:
+            return  # only the time in its text would move
+        conditions[status.ISOLATION] = after.with_transition(before)
+        if after.status == status.FALSE and (before is None or before.message != after.message):
+            text = f"{after.reason}: {after.message}"
+            draft.events.append(Event(logs.ISOLATION_FAILED, "error", app, text))
+        elif after.status == status.TRUE and before is not None and before.status == status.FALSE:
+            draft.events.append(Event(logs.ISOLATION_VERIFIED, "info", app, after.message))
+
     def _condition(self, entry: Entry, report: AppReport, draft: _Draft) -> None:
         now = datetime.now(UTC)
         app = report.app
         record = draft.apps.get(app, entry.record)
         declared = {self._kinds[k] for k in entry.app.sections if k in self._kinds}
         kind = self._kinds[report.service]
-        keep = declared | {status.READY, status.MIGRATION}
+        keep = declared | {status.READY, status.MIGRATION, status.ISOLATION}
         if not isinstance(report.outcome, Converged):
             keep |= {kind}  # a removal under way is shown until it is done
         news = {kind: status.condition(kind, report.outcome, now)}
         conditions = dict(status.merged(record.conditions, news, keep))
+        self._isolation(entry, conditions, report.verification is not None, draft)
         if not _unheard(report.outcome):
             draft.talk.spoken[report.service, app] = record.generation
         # After a restart nobody has spoken yet, and nothing has moved either.
@@ -306,7 +353,8 @@ class Book(Mirror):
         if entry.leaving:
             total = Condition(status.READY, status.FALSE, "Removed", "no file asks for it", now)
         else:
-            total = status.ready(conditions, declared, now)
+            needed = declared | {status.ISOLATION} if declared and entry.provisioned else declared
+            total = status.ready(conditions, needed, now)
             if total.status == status.TRUE and not heard:
                 text = "a new generation is on its way"
                 total = Condition(status.READY, status.FALSE, "Progressing", text, now)

@@ -11,12 +11,20 @@ from norn_reconciler.engine.roster import Entry
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import ServiceError
 from norn_reconciler.model.inventory import Owned
-from norn_reconciler.model.outcome import Applied, Proof, RequeueAfter
+from norn_reconciler.model.outcome import (
+    BUSY,
+    WRONG_PASSWORD,
+    Applied,
+    Proof,
+    RequeueAfter,
+    Verification,
+)
 from norn_reconciler.model.plan import Action, Effect, Plan, Problem, Wanted
 from norn_reconciler.model.status import Event
 
 QUEUED = "Queued"
 NOT_LEADER = "NotLeader"
+REPAIR = "PasswordDrift"
 
 
 @dataclass(slots=True)
@@ -24,7 +32,8 @@ class Case:
     """entry: what the round started from. base: the inventory it started from, its own claims
     included. digest: of the desired state; settled: it had converged for this very state before,
     so that any difference is somebody's doing. plan: what may run now; deferred: how many removals
-    may not yet."""
+    may not yet. proof: of its own login; walls: of what was refused to it; unknown: why one of them
+    could not be tried."""
 
     entry: Entry
     base: Owned
@@ -37,6 +46,8 @@ class Case:
     differences: tuple[Action, ...] = ()
     applied: Applied = field(default_factory=Applied)
     proof: Proof | None = None
+    walls: Proof | None = None
+    unknown: str = ""
     error: ServiceError | None = None
     endpoint: bool = False  # the error is the endpoint's, not this app's
     waits: RequeueAfter | None = None
@@ -44,6 +55,31 @@ class Case:
     @property
     def acted(self) -> bool:
         return bool(self.applied.done or self.applied.error)
+
+    @property
+    def password_lost(self) -> bool:
+        """Somebody changed the password: all is as it should be, and the login is refused."""
+        return (
+            self.settled
+            and not self.acted
+            and self.proof is not None
+            and self.proof.kind == WRONG_PASSWORD
+        )
+
+    @property
+    def verification(self) -> Verification | None:
+        """What logging in as the app showed; None when it was not tried in this round."""
+        took = (self.proof.response_ms if self.proof else 0.0) + (
+            self.walls.response_ms if self.walls else 0.0
+        )
+        if self.unknown:
+            return Verification(None, "Unverifiable", self.unknown, took)
+        for found in (self.proof, self.walls):
+            if found is not None and not found.ok:
+                told = found.kind != BUSY
+                kind = found.kind or "LoginRefused"
+                return Verification(False if told else None, kind, found.reason, took)
+        return Verification(True, "Verified", "", took) if self.walls is not None else None
 
     def story(self, service: str) -> tuple[Event, ...]:
         """What the servers acknowledged of it, told as drift or loss where it is that."""
@@ -60,6 +96,8 @@ class Case:
                 and (action.expected or action.found or not named)
             ):
                 events.append(_drift(self.wanted.app, service, action))
+        if self.password_lost:
+            events.append(_other_password(self.wanted.app, service))
         return tuple(events)
 
 
@@ -77,6 +115,12 @@ def _drift(app: AppName, service: str, action: Action) -> Event:
         "found": action.found,
     }
     return Event(logs.DRIFT_DETECTED, "warning", app, action.summary(), fields, service)
+
+
+def _other_password(app: AppName, service: str) -> Event:
+    text = "somebody changed its password: the delivered one is set again"
+    fields = {"kind": "password", "name": app, "expected": "the delivered one", "found": "another"}
+    return Event(logs.DRIFT_DETECTED, "warning", app, text, fields, service)
 
 
 def with_digest(app: AppName, service: str, problem: Problem) -> Problem:

@@ -14,10 +14,11 @@ from norn_reconciler import logs
 from norn_reconciler.engine import roster
 from norn_reconciler.engine.backoff import Backoff
 from norn_reconciler.engine.book import Book, log_event
-from norn_reconciler.engine.case import QUEUED
+from norn_reconciler.engine.case import QUEUED, REPAIR
 from norn_reconciler.engine.guard import Hold, Limits, Removals, loss_digest
-from norn_reconciler.engine.lane import CHUNK, Lane
+from norn_reconciler.engine.lane import CHUNK, PROBE_EVERY, Lane
 from norn_reconciler.engine.ledger import AppReport
+from norn_reconciler.engine.probes import AGAIN, Probes
 from norn_reconciler.engine.workqueue import Urgency, WorkQueue
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, StoreUnavailable
@@ -34,7 +35,8 @@ FAULTED = 30.0  # seconds until a round that hit a defect of ours is tried again
 
 
 class Engine:
-    """providers: by key. grace: seconds a removal waits. clock: monotonic seconds."""
+    """providers: by key. grace: seconds a removal waits. clock: monotonic seconds. probe_every:
+    seconds between two probes of one app's isolation."""
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Engine:
         grace: float,
         clock: Callable[[], float] = time.monotonic,
         chunk: int = CHUNK,
+        probe_every: float = PROBE_EVERY,
     ) -> None:
         self.book = book
         self.hold: Hold | None = None
@@ -53,7 +56,15 @@ class Engine:
         self._grace = grace
         self._clock = clock
         self.lanes = {
-            key: Lane(p, book, fence, Backoff(random.random), clock, chunk)
+            key: Lane(
+                p,
+                book,
+                fence,
+                Backoff(random.random),
+                clock,
+                chunk,
+                Probes(probe_every, random.random),
+            )
             for key, p in providers.items()
         }
         self.queues = {key: WorkQueue(clock) for key in providers}
@@ -177,6 +188,8 @@ class Engine:
                 case Blocked() | Converged():
                     if self.book.current(key, report.app) is None:
                         queue.add([report.app])  # something else is wanted by now
+                    elif report.verification is not None and not report.verification.ok:
+                        queue.add([report.app], Urgency.RETRY, AGAIN)
         self._log_round(key, reports, began)
         return reports
 
@@ -241,7 +254,7 @@ def _goes_on(report: AppReport, tries: int) -> bool:
         return False
     if report.outcome.reason == "NotYetVisible":
         return tries < 10
-    return report.outcome.reason == QUEUED
+    return report.outcome.reason in {QUEUED, REPAIR}
 
 
 def _roster_events(accepted: roster.Accepted) -> list[Event]:

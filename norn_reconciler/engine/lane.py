@@ -4,16 +4,18 @@ together, verifies. The round is `Lane.round`; everything else here serves it.""
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from norn_reconciler import logs
 from norn_reconciler.engine.backoff import Backoff
-from norn_reconciler.engine.case import NOT_LEADER, QUEUED, Case, with_digest
+from norn_reconciler.engine.case import NOT_LEADER, QUEUED, REPAIR, Case, with_digest
 from norn_reconciler.engine.digest import digest
 from norn_reconciler.engine.guard import gate
 from norn_reconciler.engine.ledger import AppReport, Ledger, wanted_of
+from norn_reconciler.engine.probes import Probes
 from norn_reconciler.engine.roster import same_wish
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, Rejected, ServiceError, Unavailable
@@ -32,6 +34,7 @@ from norn_reconciler.model.secret import Credential
 
 CHUNK = 100  # apps written in one round: a dropped file waits for one chunk at most
 PROOFS = 8  # logins at once
+PROBE_EVERY = 3600.0  # seconds
 ENDPOINT = ("endpoint",)  # the endpoint's key among the backoffs; no app can have it
 
 
@@ -54,6 +57,7 @@ class Lane:
         backoff: Backoff,
         clock: Callable[[], float] = time.monotonic,
         chunk: int = CHUNK,
+        probes: Probes | None = None,
     ) -> None:
         self.provider = provider
         self._ledger = ledger
@@ -61,6 +65,7 @@ class Lane:
         self._backoff = backoff
         self._clock = clock
         self._chunk_size = chunk
+        self.probes = probes or Probes(PROBE_EVERY, random.random)
         self._endpoint_due = 0.0
         self._kept: dict[AppName, _Kept] = {}
 
@@ -79,6 +84,7 @@ class Lane:
                 acting = self._unmoved(acting)
                 await self._apply(acting)
                 await self._verify(acting)
+            await self._probe(cases)
             self._endpoint_answers(cases)
         except ServiceError as fault:
             self._endpoint_fault(cases, fault)
@@ -248,23 +254,59 @@ class Lane:
         case.wanted = before
 
     async def _prove(self, cases: Sequence[Case]) -> None:
-        turn = asyncio.Semaphore(PROOFS)
+        """Log in with each new credential: one that does not work is a fault of the round."""
 
         async def one(case: Case) -> None:
-            async with turn:
-                credential = self._ledger.credential(case.wanted.app, self.provider.key)
-                try:
-                    case.proof = await self.provider.prove(case.entry.app, credential)
-                except Exception as fault:  # as in _wanted
-                    case.error = case.error or self._surprised(case.wanted.app, fault)
-                    return
-                if not case.proof.ok:
-                    case.error = case.error or Rejected(
-                        self.provider.key,
-                        f"the login with the delivered values failed: {case.proof.reason}",
-                    )
+            credential = self._ledger.credential(case.wanted.app, self.provider.key)
+            try:
+                case.proof = await self.provider.prove(case.entry.app, credential)
+            except Exception as fault:  # as in _wanted
+                case.error = case.error or self._surprised(case.wanted.app, fault)
+                return
+            if not case.proof.ok:
+                case.error = case.error or Rejected(
+                    self.provider.key,
+                    f"the login with the delivered values failed: {case.proof.reason}",
+                )
 
-        await asyncio.gather(*(one(case) for case in cases))
+        await _few_at_once(one, cases)
+
+    async def _probe(self, cases: Mapping[AppName, Case]) -> None:
+        """Where all is as wanted: its own place works for the app, and no other's does."""
+        whole = {name: case.digest for name, case in cases.items() if self._whole(case)}
+        for name in whole:
+            if cases[name].acted:
+                self.probes.at_once(name)
+        due = self.probes.due(whole, self._ledger.verified, self._clock())
+
+        async def one(case: Case) -> None:
+            app = case.entry.app
+            credential = self._ledger.credential(app.name, self.provider.key)
+            try:
+                if case.proof is None:
+                    case.proof = await self.provider.prove(app, credential)
+                if case.proof.ok:
+                    neighbour = self._ledger.neighbour(self.provider.key, app.name)
+                    case.walls = await self.provider.trespass(app, credential, neighbour)
+            except ServiceError as fault:
+                case.unknown = str(fault)
+            except Exception as fault:  # as in _wanted
+                case.unknown = str(self._surprised(app.name, fault))
+
+        await _few_at_once(one, [cases[name] for name in due])
+        now = self._clock()
+        for name in due:
+            found = cases[name].verification
+            self.probes.done(name, cases[name].digest, bool(found and found.ok), now)
+
+    def _whole(self, case: Case) -> bool:
+        return (
+            case.error is None
+            and case.waits is None
+            and not case.plan.actions
+            and case.plan.blocked is None
+            and self.provider.key in case.entry.app.sections
+        )
 
     def _endpoint_answers(self, cases: Mapping[AppName, Case]) -> None:
         """A whole round without a fault of the endpoint: what it failed before is forgotten."""
@@ -305,8 +347,10 @@ class Lane:
         outcome = self._outcome(case)
         before = self._ledger.service(key, app)
         after = before
-        if case.proof is not None and case.proof.ok:
+        if case.acted and case.proof is not None and case.proof.ok:
             after = replace(after, mark=case.wanted.applied)
+        if case.password_lost:
+            after = replace(after, mark=None)  # the next round sets it
         if isinstance(outcome, Converged) and after.desired_digest != case.digest:
             after = replace(after, desired_digest=case.digest)
         return AppReport(
@@ -322,6 +366,7 @@ class Lane:
             case.applied.done,
             case.story(key),
             case.acted,
+            case.verification,
         )
 
     def _outcome(self, case: Case) -> Outcome:
@@ -340,6 +385,8 @@ class Lane:
                 self._backoff.failed(app), "NotYetVisible", "written, and not yet seen whole"
             )
         self._backoff.succeeded(app)
+        if case.password_lost:
+            return RequeueAfter(0.0, REPAIR, "its password was changed; it is set again")
         if case.deferred:
             return self._deferral(case)
         return Converged(tuple(p for p in case.plan.problems if p.severity is Severity.WARNING))
@@ -350,3 +397,13 @@ class Lane:
             return RequeueAfter(60.0, "RemovalHeld", "removals are held until a person confirms")
         text = f"access is revoked in {max(wait, 0.0):.0f} s"
         return RequeueAfter(max(wait, 0.0), "RemovalPending", text)
+
+
+async def _few_at_once(work: Callable[[Case], Awaitable[None]], cases: Sequence[Case]) -> None:
+    turn = asyncio.Semaphore(PROOFS)
+
+    async def one(case: Case) -> None:
+        async with turn:
+            await work(case)
+
+    await asyncio.gather(*(one(case) for case in cases))

@@ -9,7 +9,7 @@ from typing import Protocol
 from norn_reconciler.engine.roster import Entry
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
-from norn_reconciler.model.outcome import Outcome
+from norn_reconciler.model.outcome import Outcome, Verification
 from norn_reconciler.model.plan import Action, Step, Wanted
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import ServiceRecord
@@ -23,7 +23,7 @@ class AppReport:
 
     entry, base: what the round started from; a report is about nothing else. began: monotonic
     seconds. owned, record: rows as they should be now, None where unchanged. acted: something was
-    written.
+    written. verification: None when the app's isolation was not tried in this round.
     """
 
     app: AppName
@@ -38,6 +38,7 @@ class AppReport:
     done: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
     acted: bool = False
+    verification: Verification | None = None
 
 
 class Ledger(Protocol):
@@ -46,6 +47,14 @@ class Ledger(Protocol):
     def entry(self, app: AppName) -> Entry | None: ...
     def owned(self, service: str, app: AppName) -> Owned: ...
     def service(self, service: str, app: AppName) -> ServiceRecord: ...
+    def verified(self, app: AppName) -> bool:
+        """Whether norn_db says of its present generation that its isolation was verified."""
+        ...
+
+    def neighbour(self, service: str, app: AppName) -> App | None:
+        """Another app with this section, any; None when there is none."""
+        ...
+
     def credential(self, app: AppName, service: str) -> Credential: ...
     async def claim(
         self, service: str, rows: Mapping[AppName, Mapping[ObjectKey, Held]]

@@ -4,11 +4,13 @@ rows, and whoever changes what is in force holds `turn`: nothing is computed fro
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 
 from norn_reconciler.engine.roster import Entry
-from norn_reconciler.model.app import AppName
+from norn_reconciler.engine.status import ISOLATION, TRUE
+from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.ports import SecretSource
 from norn_reconciler.model.records import AppRecord, Changes, ServiceRecord, Snapshot, Store
@@ -61,6 +63,24 @@ class Mirror:
     def credential(self, app: AppName, service: str) -> Credential:
         mark = self.service(service, app).mark
         return self._secrets.credential(app, service, mark.generation if mark else 1)
+
+    def verified(self, app: AppName) -> bool:
+        record = self.records.get(app)
+        shown = record.conditions.get(ISOLATION) if record is not None else None
+        return (
+            record is not None
+            and shown is not None
+            and shown.status == TRUE
+            and record.observed_generation == record.generation
+        )
+
+    def neighbour(self, service: str, app: AppName) -> App | None:
+        others = [
+            e.app
+            for name, e in self.entries.items()
+            if name != app and service in e.app.sections and e.provisioned
+        ]
+        return random.choice(others) if others else None
 
     def concerned(self, entry: Entry) -> frozenset[str]:
         """Services that have, or should have, something of the app."""

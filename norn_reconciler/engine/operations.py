@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from norn_reconciler import logs
-from norn_reconciler.engine.case import QUEUED
+from norn_reconciler.engine.case import QUEUED, REPAIR
 from norn_reconciler.engine.digest import short
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.ledger import Ledger, wanted_of
@@ -152,6 +152,8 @@ class Operations:
         async with book.turn:
             if app in book.entries:
                 book.begin(app)
+        for lane in engine.lanes.values():
+            lane.probes.at_once(app)
         engine.enqueue([app])
         self.following = True
 
@@ -195,7 +197,7 @@ class Operations:
         asked = self._asked[operation.id]
         heard = [book.current(k, app) for k in sorted(book.concerned(entry))]
         news = [h.outcome for h in heard if h is not None and h.began >= asked]
-        moving = {QUEUED, "NotYetVisible"}
+        moving = {QUEUED, REPAIR, "NotYetVisible"}
         if len(news) < len(heard) or any(
             isinstance(o, RequeueAfter) and o.reason in moving for o in news
         ):

@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from norn_reconciler.model.errors import Unavailable
-from norn_reconciler.model.outcome import Blocked, Converged, Failed, Outcome, RequeueAfter
+from norn_reconciler.model.outcome import (
+    Blocked,
+    Converged,
+    Failed,
+    Outcome,
+    RequeueAfter,
+    Verification,
+)
 from norn_reconciler.model.status import Condition
 
 READY = "Ready"
 MIGRATION = "MigrationPending"
+ISOLATION = "IsolationVerified"
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
 
@@ -33,6 +41,33 @@ def condition(kind: str, outcome: Outcome, now: datetime) -> Condition:
             text = f"{_sentence(str(error), error.remedy)}; next try at {until}"
             return Condition(kind, status, error.reason, text, now)
     raise AssertionError(outcome)
+
+
+def isolation(
+    before: Condition | None,
+    found: Mapping[str, Verification | None],
+    now: datetime,
+) -> Condition:
+    """One app's isolation, over all its services. found: service → its last verification, None
+    where this process has made none: what an earlier one found then stands."""
+    told = [(key, v) for key, v in sorted(found.items()) if v is not None]
+    bad = [(key, v) for key, v in told if v.ok is False] or [
+        (key, v) for key, v in told if v.ok is None
+    ]
+    if bad:
+        status = FALSE if bad[0][1].ok is False else UNKNOWN
+        text = "; ".join(f"{key}: {v.message}" for key, v in bad)
+        return Condition(ISOLATION, status, bad[0][1].reason, text, now)
+    if len(told) < len(found):
+        if before is not None and before.status != UNKNOWN:
+            return before
+        return Condition(ISOLATION, UNKNOWN, "Pending", "not yet tried", now)
+    times = ", ".join(f"{key} {v.response_ms:.0f} ms" for key, v in told)
+    text = (
+        "as the app: its own place works, a wrong password and a neighbour's place are refused "
+        f"({times}, at {now:%Y-%m-%d %H:%M:%SZ})"
+    )
+    return Condition(ISOLATION, TRUE, "Verified", text, now)
 
 
 def ready(conditions: Mapping[str, Condition], declared: set[str], now: datetime) -> Condition:

@@ -22,13 +22,33 @@ class Applied:
     proven: bool = False
 
 
+WRONG_PASSWORD = "WrongPassword"  # the server refused the very password that was delivered
+BUSY = "TooManyConnections"  # it refused for want of room: that says nothing of the password
+NO_RIGHTS = "NoRights"
+OPEN_TO_ALL = "WrongPasswordAccepted"
+NEIGHBOUR_OPEN = "NeighbourOpen"
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """One login as the app. reason is empty when ok. response_ms: milliseconds."""
+    """What a login as the app showed. reason is empty when ok; kind: one of the words above, ""
+    when ok or when none of them fits. response_ms: milliseconds."""
 
     ok: bool
     response_ms: float
     reason: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One app's isolation on one service, tried as the app. ok: None when nobody can tell, since
+    the service does not answer or has no room. reason: CamelCase; message: for people."""
+
+    ok: bool | None
+    reason: str
+    message: str
+    response_ms: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,13 @@ class Provider(Protocol[D, O, A]):
         ...
 
     async def prove(self, app: App, credential: Credential) -> Proof:
-        """Log in as the app with the very values that `env` delivers."""
+        """Log in as the app with the very values that `env` delivers; its own place works."""
+        ...
+
+    async def trespass(self, app: App, credential: Credential, neighbour: App | None) -> Proof:
+        """Try, as the app, what must be refused: a wrong password, and the place of `neighbour`
+        (another app that has this section; None: there is none). ok when all of it was. Raises
+        ServiceError when nobody can tell."""
         ...
 
     async def check(self) -> Health:

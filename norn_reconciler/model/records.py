@@ -109,6 +109,18 @@ class ForgeState:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """One probe of one service as the app: a row in health_checks. reason: CamelCase, as in the
+    condition IsolationVerified."""
+
+    app: AppName
+    service: str
+    healthy: bool
+    response_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """Rows to write in one transaction, one statement a table. An empty one writes nothing.
 
@@ -121,6 +133,7 @@ class Changes:
     events: Sequence[Event] = ()
     deployments: Sequence[Deployment] = ()
     forge_states: Sequence[ForgeState] = ()
+    health_checks: Sequence[HealthCheck] = ()
     forgotten: Sequence[AppName] = ()
     key_fingerprint: str | None = None
 
@@ -128,7 +141,7 @@ class Changes:
         return any(
             (
                 self.apps, self.inventory, self.services, self.events, self.deployments,
-                self.forge_states, self.forgotten, self.key_fingerprint,
+                self.forge_states, self.health_checks, self.forgotten, self.key_fingerprint,
             )
         )  # fmt: skip
 

@@ -58,6 +58,9 @@ class AbsentProvider:
     async def prove(self, app: App, credential: Credential) -> Proof:
         return Proof(False, 0.0, str(self._fault()))
 
+    async def trespass(self, app: App, credential: Credential, neighbour: App | None) -> Proof:
+        raise self._fault()
+
     async def check(self) -> Health:
         return Health(self.key, False, 0.0, str(self._fault()))
 

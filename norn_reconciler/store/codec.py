@@ -15,6 +15,7 @@ from norn_reconciler.model.records import (
     AppState,
     Deployment,
     ForgeState,
+    HealthCheck,
     Operation,
     OperationState,
     ServiceRecord,
@@ -85,6 +86,16 @@ def app_row(record: AppRecord) -> Row:
             }
             for c in record.conditions.values()
         ],
+    }
+
+
+def health_row(check: HealthCheck) -> Row:
+    return {
+        "app": check.app,
+        "service": check.service,
+        "healthy": check.healthy,
+        "response_ms": check.response_ms,
+        "reason": check.reason,
     }
 
 

@@ -132,6 +132,14 @@ PUT_FORGE_STATES = """
         VALUES (r.app, r.status, r.steps, r.resources, r.error, r.started_at, r.finished_at,
                 r.reconciler_epoch)
 """
+# The type of its key is whatever another tool gave it: a row of ours is named by the default.
+ADD_HEALTH_CHECKS = """
+    INSERT INTO public.health_checks
+           (app, healthy, response_ms, checked_at, reconciler_service, reconciler_reason)
+    SELECT app, healthy, response_ms, now(), service, reason
+      FROM jsonb_to_recordset(%(rows)s::jsonb)
+        AS r(app text, service text, healthy boolean, response_ms integer, reason text)
+"""
 FORGET = """
     WITH apps AS (
         DELETE FROM reconciler.apps WHERE app = ANY (%(apps)s)
@@ -167,6 +175,13 @@ PRUNE_OPERATIONS = """
     DELETE FROM reconciler.operations
      WHERE id IN (SELECT id FROM reconciler.operations
                    WHERE finished_at < now() - make_interval(days => %(days)s) LIMIT %(batch)s)
+"""
+
+# By time alone, other tools' rows included: that is this table's rule.
+PRUNE_HEALTH_CHECKS = """
+    DELETE FROM public.health_checks
+     WHERE ctid = ANY (ARRAY(SELECT ctid FROM public.health_checks
+                              WHERE checked_at < now() - interval '24 hours' LIMIT %(batch)s))
 """
 
 # Operations.
@@ -221,6 +236,16 @@ FORGE_STATES = """
       FROM public.forge_states
      WHERE %(app)s::text IS NULL OR app::text = %(app)s
      ORDER BY app
+"""
+HEALTH_CHECKS = """
+    SELECT DISTINCT ON (h.app, h.reconciler_service)
+           h.app::text AS app, coalesce(h.reconciler_service, '') AS service,
+           h.healthy::boolean AS healthy, h.response_ms::integer AS response_ms,
+           h.checked_at::timestamptz AS checked_at,
+           coalesce(h.reconciler_reason, '') AS reason
+      FROM public.health_checks AS h
+      JOIN reconciler.apps AS a ON a.app = h.app::text AND a.state = 'active'
+     ORDER BY h.app, h.reconciler_service, h.checked_at DESC
 """
 NODES = """
     SELECT id::text AS id, name::text AS name, role::text AS role, status::text AS status,

@@ -16,7 +16,14 @@ from norn_reconciler.store import codec, queries
 from norn_reconciler.store.database import Connection, Database, cut_at
 from norn_reconciler.store.faults import translated
 from norn_reconciler.store.revisions import verdict
-from norn_reconciler.store.views import ForgeView, LeaseState, Node, PastDeployment, RecordedEvent
+from norn_reconciler.store.views import (
+    AppHealth,
+    ForgeView,
+    LeaseState,
+    Node,
+    PastDeployment,
+    RecordedEvent,
+)
 
 _LISTEN_SECONDS = 15.0  # silence after which a listening connection is asked whether it lives
 
@@ -89,6 +96,10 @@ class StoreReads:
             )
             for r in await self._read(queries.FORGE_STATES, {"app": app})
         ]
+
+    async def app_health(self) -> Sequence[AppHealth]:
+        """The last probe of each active app on each service, by app and service."""
+        return [AppHealth(**r) for r in await self._read(queries.HEALTH_CHECKS)]
 
     async def nodes(self) -> Sequence[Node]:
         """Instances of this daemon, by name."""

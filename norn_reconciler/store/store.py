@@ -95,6 +95,7 @@ class PostgresStore(StoreReads):
                 queries.PRUNE_MANY_EVENTS,
                 queries.PRUNE_OPERATIONS,
                 queries.PRUNE_NODES,
+                queries.PRUNE_HEALTH_CHECKS,
             ):
                 gone += (await conn.execute(statement, limits)).rowcount
         return gone
@@ -131,6 +132,8 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
     if changes.forge_states:
         states = {f.app: f for f in changes.forge_states}
         yield queries.PUT_FORGE_STATES, _rows(codec.forge_row(f, epoch) for f in states.values())
+    if changes.health_checks:
+        yield queries.ADD_HEALTH_CHECKS, _rows(codec.health_row(h) for h in changes.health_checks)
     if changes.forgotten:
         yield queries.FORGET, {"apps": sorted(changes.forgotten)}
     if changes.key_fingerprint:

@@ -62,6 +62,18 @@ class ForgeView:
 
 
 @dataclass(frozen=True, slots=True)
+class AppHealth:
+    """The last probe of one service as the app. service and reason are "" in other tools' rows."""
+
+    app: str
+    service: str
+    healthy: bool
+    response_ms: int
+    checked_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One instance of this daemon. role: leader | standby. updated_at: its last heartbeat."""
 

@@ -56,6 +56,7 @@ def breakable(tmp_path: Path, private_stack: Stack) -> Iterator[Norn]:
     database = f"norn_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(private_stack.postgres.url(), autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {database} OWNER norn TEMPLATE template0")
+        conn.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
     settings = dict(private_stack.environment())
     url = private_stack.postgres.url("norn", "norn", database)
     yield Norn(tmp_path, settings, url)

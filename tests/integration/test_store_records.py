@@ -16,6 +16,7 @@ from norn_reconciler.model.records import (
     Changes,
     Deployment,
     ForgeState,
+    HealthCheck,
     Operation,
     OperationState,
     ServiceRecord,
@@ -253,6 +254,28 @@ async def test_retention_keeps_the_newest_of_each_app_in_batches(store, epoch, f
         pass
     assert [e.event.message for e in await store.events(MAIL)] == ["9", "8", "7", "6", "5"]
     assert [e.event.message for e in await store.events(SHOP)] == ["9", "8"]
+
+
+async def test_health_checks_show_the_last_of_each_service_and_go_after_a_day(
+    store, epoch, fresh_norn_db
+):
+    checks = [
+        HealthCheck(MAIL, "kv", False, 3, "NeighbourOpen"),
+        HealthCheck(MAIL, "postgres", True, 9, "Verified"),
+    ]
+    await store.record(epoch, Changes(apps=(an_app(),), health_checks=checks))
+    await store.record(epoch, Changes(health_checks=[HealthCheck(MAIL, "kv", True, 2, "Verified")]))
+    shown = [(h.service, h.healthy, h.response_ms, h.reason) for h in await store.app_health()]
+    assert shown == [("kv", True, 2, "Verified"), ("postgres", True, 9, "Verified")]
+    async with await psycopg.AsyncConnection.connect(fresh_norn_db, autocommit=True) as conn:
+        await conn.execute(
+            "UPDATE public.health_checks SET checked_at = now() - interval '25 hours' "
+            "WHERE reconciler_service = 'kv'"
+        )
+    assert await store.prune(epoch, batch=1) == 1
+    assert await store.prune(epoch, batch=1) == 1
+    assert await store.prune(epoch, batch=1) == 0
+    assert [h.service for h in await store.app_health()] == ["postgres"]
 
 
 async def test_deployments_and_forge_states_show_what_is_documented(store, epoch, fresh_norn_db):

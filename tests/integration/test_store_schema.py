@@ -25,7 +25,11 @@ SHARED = {
     "cluster_nodes": "id name provider region size role public_ip tailscale_ip status provider_id "
     "error created_at updated_at",
 }
-OURS = {"deployments": {"reconciler_epoch"}, "forge_states": {"reconciler_epoch"}}
+OURS = {
+    "deployments": {"reconciler_epoch"},
+    "forge_states": {"reconciler_epoch"},
+    "health_checks": {"reconciler_service", "reconciler_reason"},
+}
 GOLDEN = Path(__file__).with_name("test_store_schema.txt")
 
 
@@ -169,6 +173,7 @@ def test_a_norn_installation_is_taken_over_and_not_broken(fresh_norn_db):
         assert conn.execute("SELECT id, healthy, response_ms FROM health_checks").fetchall() == [
             ("h1", None, 0)
         ]
+        conn.execute("INSERT INTO health_checks (app, healthy) VALUES ('mail', true)")
         kept = conn.execute("SELECT pg_typeof(id)::text, pg_typeof(steps)::text FROM deployments")
         assert kept.fetchone() == ("uuid", "json")
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 
-from norn_reconciler.model.outcome import Proof
+from norn_reconciler.model.errors import Unavailable
+from norn_reconciler.model.outcome import (
+    NEIGHBOUR_OPEN,
+    NO_RIGHTS,
+    OPEN_TO_ALL,
+    WRONG_PASSWORD,
+    Proof,
+)
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.events.endpoint import Endpoint
-from norn_reconciler.providers.events.login import LoginRefused, log_in
-from norn_reconciler.providers.events.state import MECHANISM
+from norn_reconciler.providers.events.login import LoginRefused, log_in, session
+from norn_reconciler.providers.events.state import MECHANISM, SERVICE
 
 _NEW_USER_PATIENCE = 3.0  # seconds a broker may take to know a user that its controller accepted
 _PAUSE = 0.1
+_METADATA = 5  # version of the request: brokers of any age have it
+TOPIC_AUTHORIZATION_FAILED = 29
 
 
 async def prove(
@@ -25,7 +35,7 @@ async def prove(
             f"{endpoint.security_protocol} lets everybody in without a password: "
             "set NORN_REDPANDA_SECURITY_PROTOCOL to SASL_PLAINTEXT or SASL_SSL"
         )
-        return Proof(False, 0.0, reason)
+        return Proof(False, 0.0, reason, OPEN_TO_ALL)
     began = time.monotonic()
     while True:
         started = time.monotonic()
@@ -33,10 +43,46 @@ async def prove(
             await log_in(endpoint, MECHANISM, user, password)
         except LoginRefused as error:
             if time.monotonic() - began >= patience:
-                return Proof(False, _ms(started), f"login of {user} refused: {error}")
+                reason = f"login of {user} refused: {error}"
+                return Proof(False, _ms(started), reason, WRONG_PASSWORD)
             await asyncio.sleep(_PAUSE)
         else:
             return Proof(True, _ms(started))
+
+
+async def trespass(
+    endpoint: Endpoint, user: str, password: Secret, own: str, foreign: str
+) -> Proof:
+    """A wrong password is refused; logged in, `own` may be described and `foreign` may not (topics,
+    whether they exist or not: the broker looks at the right first). Raises ServiceError when
+    nobody can tell."""
+    from kafka.protocol.metadata import MetadataResponse  # noqa: PLC0415  -- imports the driver
+
+    from norn_reconciler.providers.events import wire  # noqa: PLC0415
+
+    started = time.monotonic()
+    try:
+        await log_in(endpoint, MECHANISM, user, Secret(secrets.token_urlsafe(32)))
+    except LoginRefused:
+        pass
+    else:
+        return Proof(False, _ms(started), "the broker takes a wrong password", OPEN_TO_ALL)
+    try:
+        async with session(endpoint) as one, asyncio.timeout(endpoint.timeout):
+            await one.authenticate(MECHANISM, user, password)
+            request = wire.metadata_request([own, foreign])
+            answer = await one.ask(request, MetadataResponse, _METADATA)
+    except LoginRefused as error:
+        return Proof(False, _ms(started), f"login of {user} refused: {error}", WRONG_PASSWORD)
+    except (OSError, EOFError) as error:  # TimeoutError is an OSError
+        raise Unavailable(SERVICE, "the broker broke off a request") from error
+    code = {topic.name: topic.error_code for topic in answer.topics}
+    if code.get(own) == TOPIC_AUTHORIZATION_FAILED:
+        return Proof(False, _ms(started), f"it may not describe its own topic {own}", NO_RIGHTS)
+    if code.get(foreign) != TOPIC_AUTHORIZATION_FAILED:
+        reason = f"it may describe topic {foreign}, which is another's"
+        return Proof(False, _ms(started), reason, NEIGHBOUR_OPEN)
+    return Proof(True, _ms(started))
 
 
 def _ms(started: float) -> float:

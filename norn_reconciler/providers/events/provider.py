@@ -14,7 +14,7 @@ from norn_reconciler.model.plan import Plan, Wanted
 from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.secret import Credential, Secret
 from norn_reconciler.providers.events import inventory
-from norn_reconciler.providers.events.acl import wanted_acls
+from norn_reconciler.providers.events.acl import own_prefix, wanted_acls
 from norn_reconciler.providers.events.actions import EventsAction
 from norn_reconciler.providers.events.apply import apply
 from norn_reconciler.providers.events.client import EventsClient
@@ -22,7 +22,7 @@ from norn_reconciler.providers.events.diagnose import diagnose
 from norn_reconciler.providers.events.endpoint import Endpoint
 from norn_reconciler.providers.events.observe import names_norn_user, observe
 from norn_reconciler.providers.events.plan import plan
-from norn_reconciler.providers.events.prove import prove
+from norn_reconciler.providers.events.prove import prove, trespass
 from norn_reconciler.providers.events.read import read_topics
 from norn_reconciler.providers.events.section import EventsSection, variable
 from norn_reconciler.providers.events.state import (
@@ -133,6 +133,17 @@ class EventsProvider:
     async def prove(self, app: App, credential: Credential) -> Proof:
         async with self._logins:
             return await prove(self._apps_way_in, app.name, credential.password)
+
+    async def trespass(self, app: App, credential: Credential, neighbour: App | None) -> Proof:
+        """Without a neighbour a topic that nobody has stands in for its."""
+        own = f"{own_prefix(app.name)}norn-proof"
+        other = neighbour.sections.get(SERVICE) if neighbour is not None else None
+        if isinstance(other, EventsSection) and other.topics:
+            foreign = other.topics[0].name
+        else:
+            foreign = f"{own_prefix(neighbour.name if neighbour else 'norn-nobody')}norn-proof"
+        async with self._logins:
+            return await trespass(self._apps_way_in, app.name, credential.password, own, foreign)
 
     async def check(self) -> Health:
         started = time.monotonic()

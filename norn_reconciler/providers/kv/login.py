@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 
 from valkey.exceptions import AuthenticationError, NoPermissionError, ResponseError, ValkeyError
 
 from norn_reconciler.model.errors import Unavailable
-from norn_reconciler.model.outcome import Proof
+from norn_reconciler.model.outcome import (
+    NEIGHBOUR_OPEN,
+    NO_RIGHTS,
+    OPEN_TO_ALL,
+    WRONG_PASSWORD,
+    Proof,
+)
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.kv.endpoint import Endpoint
 from norn_reconciler.providers.kv.faults import connection_fault, words
 from norn_reconciler.providers.kv.session import Command, Reply, app_session
 
-PROOF_KEY = "norn-proof"  # read, never written
+PROOF_KEY = "norn-proof"  # no such key is ever made
 
 
 async def prove(
     endpoint: Endpoint, seconds: float, user: str, password: Secret, namespace: str | None
 ) -> Proof:
-    """Log in at the advertised address, PING, and read one key of the namespace.
+    """Log in at the advertised address, PING, read one key of the namespace, and write one if it
+    existed, which it does not: SET XX needs every right that SET needs, and makes nothing.
 
     Raises Unavailable when the server does not answer there.
     """
     session = app_session(endpoint, seconds, user, password, endpoint.address)
     commands: list[Command] = [("PING",)]
     if namespace is not None:
-        commands.append(("GET", f"{namespace}:{PROOF_KEY}"))
+        key = f"{namespace}:{PROOF_KEY}:{secrets.token_hex(8)}"
+        commands += [("GET", key), ("SET", key, "", "XX", "EX", "1")]
     began = time.perf_counter()
 
     def took() -> float:
@@ -35,7 +44,8 @@ async def prove(
     try:
         replies = await session.ask(commands)
     except AuthenticationError as refused:
-        return Proof(False, took(), f"wrong password, or the user is off: {words(refused)}")
+        reason = f"wrong password, or the user is off: {words(refused)}"
+        return Proof(False, took(), reason, WRONG_PASSWORD)
     except (ValkeyError, OSError, TimeoutError) as fault:
         translated = connection_fault(fault, admin=user, address=str(endpoint.address))
         if isinstance(translated, Unavailable):
@@ -44,7 +54,43 @@ async def prove(
     finally:
         await session.close()
     reason = next((text for reply in replies if (text := _refused(reply))), "")
-    return Proof(not reason, took(), reason)
+    return Proof(not reason, took(), reason, NO_RIGHTS if reason else "")
+
+
+async def trespass(
+    endpoint: Endpoint, seconds: float, user: str, password: Secret, foreign: str
+) -> Proof:
+    """Without a login, and with a wrong password, nothing works; logged in, nothing of `foreign`
+    (another namespace). Raises ServiceError when nobody can tell."""
+    began = time.perf_counter()
+    key = f"{foreign}:{PROOF_KEY}:{secrets.token_hex(8)}"
+    wrong = Secret(secrets.token_urlsafe(32))
+    reason = kind = ""
+    if await _lets(endpoint, seconds, None, None, ("EXISTS", key)):
+        reason, kind = "connections that have not logged in may ask for keys", OPEN_TO_ALL
+    elif await _lets(endpoint, seconds, user, wrong, ("PING",)):
+        reason, kind = "the server takes a wrong password", OPEN_TO_ALL
+    elif await _lets(endpoint, seconds, user, password, ("EXISTS", key)):
+        reason, kind = f"it may ask for keys of {foreign}:*", NEIGHBOUR_OPEN
+    return Proof(not reason, (time.perf_counter() - began) * 1000, reason, kind)
+
+
+async def _lets(
+    endpoint: Endpoint, seconds: float, user: str | None, password: Secret | None, command: Command
+) -> bool:
+    """Whether this login may do this."""
+    session = app_session(endpoint, seconds, user, password, endpoint.address)
+    try:
+        (reply,) = await session.ask([command])
+    except AuthenticationError:
+        return False
+    except (ValkeyError, OSError, TimeoutError) as fault:
+        raise connection_fault(
+            fault, admin=user or "default", address=str(endpoint.address)
+        ) from fault
+    finally:
+        await session.close()
+    return not isinstance(reply, NoPermissionError)
 
 
 def _refused(reply: Reply) -> str:

@@ -95,6 +95,15 @@ class KvProvider:
             client.endpoint, client.seconds, app.name, credential.password, namespace
         )
 
+    async def trespass(self, app: App, credential: Credential, neighbour: App | None) -> Proof:
+        """Without a neighbour a namespace that nobody has stands in for its."""
+        client = self._client
+        other = neighbour.sections.get(SERVICE) if neighbour is not None else None
+        foreign = other.namespace if isinstance(other, KvSection) else "norn-nobody"
+        return await login.trespass(
+            client.endpoint, client.seconds, app.name, credential.password, foreign
+        )
+
     async def check(self) -> Health:
         began = time.perf_counter()
         try:

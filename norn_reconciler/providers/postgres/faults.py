@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from norn_reconciler.model.errors import Conflict, Denied, Rejected, ServiceError, Unavailable
+from norn_reconciler.model.outcome import BUSY, WRONG_PASSWORD
 from norn_reconciler.providers.postgres.state import SERVICE
 
 DUPLICATES = ("42710", "42P04")  # duplicate_object, duplicate_database
@@ -13,6 +14,7 @@ PRIVILEGE = "42501"
 _ENDPOINT_CLASSES = ("08", "53", "57", "58")
 # A statement that took too long: the server is well, this one request is not.
 _STATEMENT_TIMEOUT = "57014"
+_FULL = ("too many connections", "too many clients", "remaining connection slots")
 
 
 def translate(fault: BaseException, *, object: str = "", remedy: str = "") -> ServiceError:
@@ -50,7 +52,7 @@ def refused_login(fault: psycopg.Error) -> str:
     """Why a login failed, as one short reason: `WrongPassword`, `TooManyConnections`, or ""."""
     words = message(fault)
     if "password authentication failed" in words or fault.sqlstate == "28P01":
-        return "WrongPassword"
-    if "too many connections" in words or "too many clients" in words or fault.sqlstate == "53300":
-        return "TooManyConnections"
+        return WRONG_PASSWORD
+    if any(word in words for word in _FULL) or fault.sqlstate == "53300":
+        return BUSY
     return ""

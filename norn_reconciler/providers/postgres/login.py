@@ -3,12 +3,13 @@ admin never runs anything inside an app's database, since its owner decides what
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import psycopg
 
 from norn_reconciler.model.errors import Rejected, ServiceError, Unavailable
-from norn_reconciler.model.outcome import Proof
+from norn_reconciler.model.outcome import BUSY, NEIGHBOUR_OPEN, OPEN_TO_ALL, Proof
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.postgres.client import bounded, logged_in
 from norn_reconciler.providers.postgres.faults import message, refused_login, translate
@@ -25,16 +26,60 @@ async def prove(url: Secret, name: str, seconds: float, trust: Trust) -> Proof:
         async with logged_in(url, name, seconds, trust) as conn:
             await conn.execute("SELECT 1")
 
-    reason = ""
+    reason = kind = ""
     try:
         await bounded(ask(), seconds)
     except psycopg.Error as fault:
-        reason = _why(fault)
+        reason, kind = _why(fault), refused_login(fault)
         if not reason:
             raise translate(fault) from fault
     except (TimeoutError, OSError) as fault:
         raise translate(fault) from fault
-    return Proof(not reason, (time.monotonic() - began) * 1000, reason)
+    return Proof(not reason, _since(began), reason, kind)
+
+
+async def trespass(
+    wrong: Secret, foreign: Secret, database: str, name: str, seconds: float, trust: Trust
+) -> Proof:
+    """Two logins that must fail. wrong: the app's URL with a password that cannot be right.
+    foreign: its own credentials, another's `database`. Raises ServiceError when nobody can tell."""
+    began = time.monotonic()
+    taken, entered = await asyncio.gather(
+        _passes(wrong, name, seconds, trust, "too many connections for role"),
+        _passes(foreign, name, seconds, trust, "too many connections for database"),
+    )
+    if taken:
+        reason = "the server takes a wrong password: anybody who reaches it is this app"
+        return Proof(False, _since(began), reason, OPEN_TO_ALL)
+    if entered:
+        reason = f"its role may connect to database {database}, which is not its own"
+        return Proof(False, _since(began), reason, NEIGHBOUR_OPEN)
+    return Proof(True, _since(began))
+
+
+async def _passes(url: Secret, name: str, seconds: float, trust: Trust, full: str) -> bool:
+    """Whether the server lets this login in. full: its word when only a limit stood in the way,
+    which it looks at after what is asked about here."""
+
+    async def attempt() -> None:
+        async with logged_in(url, name, seconds, trust):
+            pass
+
+    try:
+        await bounded(attempt(), seconds)
+    except psycopg.Error as fault:
+        if full in message(fault):
+            return True
+        if refused_login(fault) == BUSY or "FATAL:" not in str(fault):
+            raise Unavailable(SERVICE, message(fault)) from fault
+        return False  # it answered, and refused
+    except (TimeoutError, OSError) as fault:
+        raise translate(fault) from fault
+    return True
+
+
+def _since(began: float) -> float:
+    return (time.monotonic() - began) * 1000
 
 
 async def close_schema_public(

@@ -144,6 +144,15 @@ class PostgresProvider:
             return Proof(False, 0.0, "the spec has no postgres section")
         return await self._wire.prove(app.name, credential, database)
 
+    async def trespass(self, app: App, credential: Credential, neighbour: App | None) -> Proof:
+        """Without a neighbour norn's own database stands in for its."""
+        database = self.desired(app, credential).database
+        other = neighbour.sections.get(SERVICE) if neighbour is not None else None
+        foreign = other.database if isinstance(other, PostgresSection) else None
+        return await self._wire.trespass(
+            app.name, credential, database or "", foreign or min(self._databases, default="norn_db")
+        )
+
     async def check(self) -> Health:
         return await self._wire.check()
 

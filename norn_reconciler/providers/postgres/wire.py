@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,6 +60,21 @@ class Wire:
         way = self._way
         url = way.apps.app_url(role, credential.password, database, way.sslmode)
         return await login.prove(url, self._name, way.seconds, way.apps.trust)
+
+    async def trespass(
+        self, role: str, credential: Credential, database: str, foreign: str
+    ) -> Proof:
+        """database: the app's own; foreign: one that it must not get into."""
+        way = self._way
+        never = Secret(secrets.token_urlsafe(32))
+        return await login.trespass(
+            way.apps.app_url(role, never, database, way.sslmode),
+            way.apps.app_url(role, credential.password, foreign, way.sslmode),
+            foreign,
+            self._name,
+            way.seconds,
+            way.apps.trust,
+        )
 
     async def observe(
         self, wanted: Mapping[AppName, Wanted[Desired]]

@@ -10,7 +10,7 @@ from typing import ClassVar
 from norn_reconciler.model.app import App, AppName, Claim
 from norn_reconciler.model.errors import ServiceError, StoreUnavailable
 from norn_reconciler.model.inventory import Held, HeldState, Owned
-from norn_reconciler.model.outcome import Applied, Health, Proof
+from norn_reconciler.model.outcome import NEIGHBOUR_OPEN, WRONG_PASSWORD, Applied, Health, Proof
 from norn_reconciler.model.plan import Action, Effect, Plan, Problem, Severity, Step, Wanted
 from norn_reconciler.model.records import Changes, Operation, Snapshot
 from norn_reconciler.model.secret import Credential, CredentialMark, Secret
@@ -78,6 +78,9 @@ class Boxes:
     condition: str = "BoxesReady"
     server: dict[str, str] = field(default_factory=dict)
     down: ServiceError | None = None
+    neighbours: list[str | None] = field(default_factory=list)
+    open: str = ""  # what a trespasser found, in words
+    silent: ServiceError | None = None
     poisoned: Mapping[str, ServiceError] = field(default_factory=dict)
     proof: bool = True
     observations: list[frozenset[str]] = field(default_factory=list)
@@ -149,7 +152,14 @@ class Boxes:
         return {"BOX": app.name}
 
     async def prove(self, app: App, credential: Credential) -> Proof:
-        return Proof(self.proof, 1.0, "" if self.proof else "wrong password")
+        wrong = ("wrong password", WRONG_PASSWORD)
+        return Proof(self.proof, 1.0, *(("", "") if self.proof else wrong))
+
+    async def trespass(self, app: App, credential: Credential, neighbour: App | None) -> Proof:
+        self.neighbours.append(neighbour.name if neighbour else None)
+        if self.silent is not None:
+            raise self.silent
+        return Proof(not self.open, 1.0, self.open, NEIGHBOUR_OPEN if self.open else "")
 
     async def check(self) -> Health:
         return Health(self.key, True, 1.0, "")

@@ -41,6 +41,9 @@ SHARED: dict[str, tuple[tuple[str, str], ...]] = {
         ("healthy", "boolean NOT NULL"),
         ("response_ms", "integer NOT NULL DEFAULT 0"),
         ("checked_at", "timestamptz NOT NULL DEFAULT now()"),
+        # ours: NULL for other tools' rows
+        ("reconciler_service", "text"),
+        ("reconciler_reason", "text"),
     ),
     "cron_states": (
         ("app", "text PRIMARY KEY"),
@@ -76,7 +79,7 @@ SHARED: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 # Only these are written, so only these must take a row that names our columns and no other.
-WRITTEN = ("deployments", "forge_states", "cluster_nodes")
+WRITTEN = ("deployments", "forge_states", "cluster_nodes", "health_checks")
 
 OWN = (
     """
@@ -177,6 +180,9 @@ OWN = (
     "REVOKE ALL ON SCHEMA reconciler FROM PUBLIC",
 )
 
+# Columns that rows of ours leave to their default.
+DEFAULTED = {("health_checks", "id")}
+
 
 def upgrade() -> None:
     for table, columns in SHARED.items():
@@ -188,6 +194,8 @@ def upgrade() -> None:
         "CREATE INDEX IF NOT EXISTS idx_health_checks_app_time "
         "ON public.health_checks (app, checked_at DESC)"
     )
+    for table, column in sorted(DEFAULTED):
+        _name_rows_by_default(table, column)
     for table in WRITTEN:
         _refuse_unfillable(table)
     for statement in OWN:
@@ -213,9 +221,26 @@ def _add_missing(table: str, columns: tuple[tuple[str, str], ...]) -> None:
             op.execute(f"ALTER TABLE public.{table} ADD COLUMN {name} {plain}")
 
 
+def _name_rows_by_default(table: str, column: str) -> None:
+    """Give a key of a type that a UUID fits a default, where other tools brought their own."""
+    row = (
+        op.get_bind()
+        .exec_driver_sql(
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+            "WHERE attrelid = %s::regclass AND attname = %s AND NOT atthasdef "
+            "AND attidentity = ''",
+            (f"public.{table}", column),
+        )
+        .fetchone()
+    )
+    if row is not None and row[0] in {"text", "uuid", "character varying"}:
+        value = f"gen_random_uuid()::{row[0]}"
+        op.execute(f"ALTER TABLE public.{table} ALTER COLUMN {column} SET DEFAULT {value}")
+
+
 def _refuse_unfillable(table: str) -> None:
     """A foreign column that must be given and has no default would refuse our rows for good."""
-    ours = [name for name, _ in SHARED[table]]
+    ours = [name for name, _ in SHARED[table] if (table, name) not in DEFAULTED]
     rows = op.get_bind().exec_driver_sql(
         "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 "
         "AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = '' "

@@ -1,0 +1,131 @@
+"""When isolation is tried, and what its answers do to Ready."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from norn_reconciler import logs
+from norn_reconciler.engine.probes import AGAIN, LEAST, Probes
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import Unavailable
+from norn_reconciler.model.records import Snapshot
+from tests.unit.engine.test_round import World, fleet, member
+
+HOUR = 3600.0
+A = AppName("a")
+
+
+def plan(chance: float = 0.5) -> Probes:
+    return Probes(HOUR, lambda: chance)
+
+
+def never(app: AppName) -> bool:
+    return False
+
+
+def always(app: AppName) -> bool:
+    return True
+
+
+def test_what_is_new_or_changed_is_tried_at_once_however_much_it_is() -> None:
+    apps = {AppName(f"a{i}"): "one" for i in range(500)}
+    probes = plan()
+    assert len(probes.due(apps, never, 0.0)) == 500
+    for app in apps:
+        probes.done(app, "one", True, 0.0)
+    assert probes.due(apps, never, 1.0) == []
+    changed = {**apps, AppName("a7"): "two"}
+    assert probes.due(changed, never, 1.0) == ["a7"]
+
+
+def test_a_fleet_that_was_verified_before_a_restart_is_not_tried_all_at_once() -> None:
+    chances = iter([i / 1000 for i in range(1000)])
+    probes = Probes(HOUR, lambda: next(chances))
+    apps = {AppName(f"a{i}"): "one" for i in range(1000)}
+    assert len(probes.due(apps, always, 0.0)) <= 50
+    assert 0 < len(probes.due(apps, always, 600.0)) <= 50
+
+
+@given(st.integers(1, 2000))
+def test_a_round_tries_a_few_and_the_longest_overdue_first(count: int) -> None:
+    probes = Probes(HOUR, lambda: 0.0)
+    apps = {AppName(f"a{i:04}"): "one" for i in range(count)}
+    for number, app in enumerate(apps):
+        probes.done(app, "one", True, float(number))
+    due = probes.due(apps, never, 10 * HOUR)
+    assert due == sorted(apps)[: max(LEAST, count // 20)]
+
+
+def test_a_failure_is_tried_again_soon_and_a_person_may_ask() -> None:
+    probes = plan()
+    probes.done(A, "one", False, 0.0)
+    assert probes.due({A: "one"}, never, AGAIN - 1) == []
+    assert probes.due({A: "one"}, never, AGAIN) == [A]
+    probes.done(A, "one", True, AGAIN)
+    assert probes.due({A: "one"}, never, AGAIN + 1) == []
+    probes.at_once(A)
+    assert probes.due({A: "one"}, never, AGAIN + 1) == [A]
+
+
+async def test_an_app_is_ready_only_after_its_isolation_was_tried() -> None:
+    world = World()
+    world.service.open = "it may read the neighbour's boxes"
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two")))
+    await world.round()
+    record = world.book.records[A]
+    assert record.conditions["BoxesReady"].status == "True"
+    assert record.conditions["IsolationVerified"].reason == "NeighbourOpen"
+    assert record.conditions["Ready"].status == "False"
+    assert world.delivery.delivered == set(), "nobody gets credentials to an open house"
+    assert world.store.events().count(logs.ISOLATION_FAILED) == 2
+    assert world.service.neighbours == ["b", "a"]
+    await world.round()
+    assert world.store.events().count(logs.ISOLATION_FAILED) == 2, "not tried again yet"
+    world.service.open = ""
+    world.clock.now += AGAIN
+    await world.round()
+    assert world.book.records[A].conditions["Ready"].status == "True"
+    assert world.store.events().count(logs.ISOLATION_VERIFIED) == 2
+    checks = [c.healthy for changes in world.store.changes for c in changes.health_checks]
+    assert checks == [False, False, True, True]
+
+
+async def test_when_nobody_can_tell_the_app_is_not_ready_and_nothing_is_recorded() -> None:
+    world = World()
+    world.service.silent = Unavailable("box", "no room for another login")
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    record = world.book.records[A]
+    assert record.conditions["IsolationVerified"].status == "Unknown"
+    assert record.conditions["Ready"].status != "True"
+    assert not any(changes.health_checks for changes in world.store.changes)
+    assert world.engine.queues["box"].waiting()[A] <= AGAIN
+
+
+async def test_a_password_that_somebody_changed_is_set_again_and_told() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    world.service.proof = False
+    world.clock.now += 2 * HOUR
+    await world.round()
+    assert world.store.events().count(logs.DRIFT_DETECTED) == 1
+    assert world.book.service("box", A).mark is None, "the next round sets it"
+    assert world.engine.queues["box"].waiting()[A] <= 0
+
+
+async def test_what_an_earlier_process_verified_stands_until_its_turn_comes() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    inventory = {"box": {app: rows for (_, app), rows in world.book.inventory().items()}}
+    services = {"box": {A: world.book.service("box", A)}}
+    again = World(service=world.service, delivery=world.delivery)
+    again.book.load(Snapshot(world.book.records, inventory, services), 2)
+    tried = len(world.service.neighbours)
+    await again.engine.accept(fleet(member("a", "one")))
+    await again.round()
+    assert len(world.service.neighbours) == tried
+    assert again.book.records[A].conditions["Ready"].status == "True"
+    assert again.store.changes == []
