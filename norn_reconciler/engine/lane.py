@@ -33,7 +33,7 @@ from norn_reconciler.model.ports import AnyProvider, Fence
 from norn_reconciler.model.secret import Credential
 
 CHUNK = 100  # apps written in one round: a dropped file waits for one chunk at most
-PROOFS = 8  # logins at once
+PROOFS = 16  # apps that are logged in as at once
 PROBE_EVERY = 3600.0  # seconds
 ENDPOINT = ("endpoint",)  # the endpoint's key among the backoffs; no app can have it
 

@@ -56,33 +56,48 @@ async def trespass(
     """A wrong password is refused; logged in, `own` may be described and `foreign` may not (topics,
     whether they exist or not: the broker looks at the right first). Raises ServiceError when
     nobody can tell."""
-    from kafka.protocol.metadata import MetadataResponse  # noqa: PLC0415  -- imports the driver
-
-    from norn_reconciler.providers.events import wire  # noqa: PLC0415
-
     started = time.monotonic()
-    try:
-        await log_in(endpoint, MECHANISM, user, Secret(secrets.token_urlsafe(32)))
-    except LoginRefused:
-        pass
-    else:
+    taken, code = await asyncio.gather(
+        _takes(endpoint, user, Secret(secrets.token_urlsafe(32))),
+        _described(endpoint, user, password, own, foreign),
+    )
+    if taken:
         return Proof(False, _ms(started), "the broker takes a wrong password", OPEN_TO_ALL)
-    try:
-        async with session(endpoint) as one, asyncio.timeout(endpoint.timeout):
-            await one.authenticate(MECHANISM, user, password)
-            request = wire.metadata_request([own, foreign])
-            answer = await one.ask(request, MetadataResponse, _METADATA)
-    except LoginRefused as error:
-        return Proof(False, _ms(started), f"login of {user} refused: {error}", WRONG_PASSWORD)
-    except (OSError, EOFError) as error:  # TimeoutError is an OSError
-        raise Unavailable(SERVICE, "the broker broke off a request") from error
-    code = {topic.name: topic.error_code for topic in answer.topics}
+    if code is None:
+        return Proof(False, _ms(started), f"login of {user} refused", WRONG_PASSWORD)
     if code.get(own) == TOPIC_AUTHORIZATION_FAILED:
         return Proof(False, _ms(started), f"it may not describe its own topic {own}", NO_RIGHTS)
     if code.get(foreign) != TOPIC_AUTHORIZATION_FAILED:
         reason = f"it may describe topic {foreign}, which is another's"
         return Proof(False, _ms(started), reason, NEIGHBOUR_OPEN)
     return Proof(True, _ms(started))
+
+
+async def _takes(endpoint: Endpoint, user: str, password: Secret) -> bool:
+    try:
+        await log_in(endpoint, MECHANISM, user, password)
+    except LoginRefused:
+        return False
+    return True
+
+
+async def _described(
+    endpoint: Endpoint, user: str, password: Secret, *topics: str
+) -> dict[str, int] | None:
+    """Topic → the error code that describing it gives; None when the login is refused."""
+    from kafka.protocol.metadata import MetadataResponse  # noqa: PLC0415  -- imports the driver
+
+    from norn_reconciler.providers.events import wire  # noqa: PLC0415
+
+    try:
+        async with session(endpoint) as one, asyncio.timeout(endpoint.timeout):
+            await one.authenticate(MECHANISM, user, password)
+            answer = await one.ask(wire.metadata_request(topics), MetadataResponse, _METADATA)
+    except LoginRefused:
+        return None
+    except (OSError, EOFError) as error:  # TimeoutError is an OSError
+        raise Unavailable(SERVICE, "the broker broke off a request") from error
+    return {topic.name: topic.error_code for topic in answer.topics}
 
 
 def _ms(started: float) -> float:

@@ -33,7 +33,7 @@ from norn_reconciler.providers.events.state import (
     TopicSpec,
 )
 
-_LOGINS_AT_ONCE = 8
+_LOGINS_AT_ONCE = 24  # apps; a broker lets a wrong password wait for 100 ms before it says no
 
 
 class EventsProvider:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from norn_reconciler.providers.postgres.faults import translate
 from norn_reconciler.providers.postgres.observe import Observer
 from norn_reconciler.providers.postgres.state import SERVICE, Desired, Observed
 
+_LOGINS = 8  # apps that are logged in as at once: each takes a process of the server's
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -40,6 +43,7 @@ class Wire:
     def __init__(self, way: Way) -> None:
         self._way = way
         self._name = session_name(way.instance)
+        self._logins = asyncio.Semaphore(_LOGINS)
         self.client = AdminClient(way.url, self._name, way.seconds)
         self.observer = Observer(self.client)
         self.applier = Applier(self.client, self._harden, way.apps == way.admin)
@@ -59,7 +63,8 @@ class Wire:
     async def prove(self, role: str, credential: Credential, database: str) -> Proof:
         way = self._way
         url = way.apps.app_url(role, credential.password, database, way.sslmode)
-        return await login.prove(url, self._name, way.seconds, way.apps.trust)
+        async with self._logins:
+            return await login.prove(url, self._name, way.seconds, way.apps.trust)
 
     async def trespass(
         self, role: str, credential: Credential, database: str, foreign: str
@@ -67,14 +72,15 @@ class Wire:
         """database: the app's own; foreign: one that it must not get into."""
         way = self._way
         never = Secret(secrets.token_urlsafe(32))
-        return await login.trespass(
-            way.apps.app_url(role, never, database, way.sslmode),
-            way.apps.app_url(role, credential.password, foreign, way.sslmode),
-            foreign,
-            self._name,
-            way.seconds,
-            way.apps.trust,
-        )
+        async with self._logins:
+            return await login.trespass(
+                way.apps.app_url(role, never, database, way.sslmode),
+                way.apps.app_url(role, credential.password, foreign, way.sslmode),
+                foreign,
+                self._name,
+                way.seconds,
+                way.apps.trust,
+            )
 
     async def observe(
         self, wanted: Mapping[AppName, Wanted[Desired]]
