@@ -7,6 +7,7 @@ import re
 import signal
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,6 +16,7 @@ import pytest
 from psycopg import sql
 
 from infra.stack import Stack
+from tests import trail
 from tests.servers import PostgresServer, Servers, ThrowAway
 
 ALLOWED_SKIPS = Path(__file__).parent / "skips.txt"
@@ -47,7 +49,10 @@ def fresh_norn_db(servers: Servers) -> Iterator[str]:
         )
         conn.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
     parts = urlsplit(servers.norn_db_url)
-    yield urlunsplit(parts._replace(path=f"/{name}"))
+    url = urlunsplit(parts._replace(path=f"/{name}"))
+    yield url
+    with suppress(psycopg.Error):  # a test may have left it unusable
+        trail.keep_rows(url)
     with psycopg.connect(servers.postgres_superuser_url, autocommit=True) as conn:
         conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -61,6 +66,16 @@ def private_stack() -> Iterator[Stack]:
         yield own.stack
     finally:
         own.remove()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _trail(tmp_path_factory: pytest.TempPathFactory) -> None:
+    trail.keep_in(tmp_path_factory.mktemp("trail"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What searches the whole run's leavings comes last."""
+    items.sort(key=lambda item: item.path.name == "test_z_secrets.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
+
 from infra.bootstrap import bootstrap
 from infra.ports import free_port
 from infra.postgres import Postgres
 from infra.stack import Stack
+from tests import trail
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 
@@ -36,6 +39,13 @@ class PostgresServer:
         return urlsplit(self.superuser_url).port or 5432
 
 
+def log_statements(superuser_url: str) -> None:
+    """Every statement goes to the server's log: the last test searches it for passwords."""
+    with psycopg.connect(superuser_url, autocommit=True) as conn:
+        conn.execute("ALTER SYSTEM SET log_statement = 'all'")
+        conn.execute("SELECT pg_reload_conf()")
+
+
 class ThrowAway:
     """A stack in a folder of its own below /tmp that `remove` takes away, at the latest when the
     interpreter ends."""
@@ -51,6 +61,7 @@ class ThrowAway:
 
     def remove(self) -> None:
         atexit.unregister(self.remove)
+        trail.keep_logs(self.stack)
         for name in ("postgres", "valkey", "kafka"):
             self.stack.server(name).kill()  # nobody will miss the data
         self.fifteen.kill()
@@ -110,7 +121,12 @@ class Servers:
         if own.fifteen.process.pid is None:
             own.fifteen.start()
             bootstrap(own.fifteen.url(), password)
+            log_statements(own.fifteen.url())
         return PostgresServer(version, own.fifteen.url(), own.fifteen.url("norn_admin", password))
+
+    def logs(self) -> list[Path]:
+        """Of the servers that this run booted and that still run."""
+        return sorted(self._own.stack.folder.glob("*.log")) if self._own is not None else []
 
     def stop(self) -> None:
         if self._own is not None:
@@ -126,4 +142,6 @@ class Servers:
         stack = self._throw_away().stack
         if stack.server(name).process.pid is None:
             stack.start([name])
+            if name == "postgres":
+                log_statements(stack.postgres.url())
         return stack

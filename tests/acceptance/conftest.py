@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,7 @@ from infra.stack import Stack
 from tests.acceptance.harness import Norn
 from tests.acceptance.services import Services
 from tests.servers import Servers
+from tests.trail import keep_rows
 
 
 @pytest.fixture
@@ -60,6 +62,8 @@ def breakable(tmp_path: Path, private_stack: Stack) -> Iterator[Norn]:
     settings = dict(private_stack.environment())
     url = private_stack.postgres.url("norn", "norn", database)
     yield Norn(tmp_path, settings, url)
+    with suppress(psycopg.Error):  # the test may have left the server down
+        keep_rows(url)
 
 
 @pytest.fixture
