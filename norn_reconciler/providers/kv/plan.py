@@ -57,7 +57,14 @@ def wanted_rules(desired: Desired, observed: Observed) -> Rules:
     """The rules of a declared app's user on this server."""
     if desired.namespace is None:
         raise ValueError(f"{desired.app} wants no access")
-    return app_rules(desired.app, desired.namespace, desired.password_sha256, observed.missing)
+    return app_rules(
+        desired.app,
+        desired.namespace,
+        desired.password_sha256,
+        observed.missing,
+        info=desired.info,
+        channels=desired.channels,
+    )
 
 
 def owns(wanted: Wanted[Desired], user: Rules) -> bool:

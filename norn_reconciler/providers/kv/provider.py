@@ -53,8 +53,11 @@ class KvProvider:
 
     def desired(self, app: App, credential: Credential) -> Desired:
         section = app.sections.get(SERVICE)
-        namespace = section.namespace if isinstance(section, KvSection) else None
-        return Desired(app.name, namespace, sha256_of(credential), credential.mark)
+        sha256, mark = sha256_of(credential), credential.mark
+        if not isinstance(section, KvSection):
+            return Desired(app.name, None, sha256, mark)
+        channels = tuple(sorted(section.channels))
+        return Desired(app.name, section.namespace, sha256, mark, section.info, channels)
 
     async def observe(
         self, wanted: Mapping[AppName, Wanted[Desired]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -42,6 +43,7 @@ _ALIASES = {"allkeys": "~*", "allchannels": "&*", "allcommands": "+@all", "nocom
 # Shown on some versions for what is the default anyway, or implied by the other words of the line.
 _IMPLIED = frozenset({"on", "off", "sanitize-payload", "alldbs", "resetchannels", "resetkeys"})
 
+KEYSPACE = re.compile(r"__keyspace@[0-9]{1,2}__:")
 _FIRST_COMMAND = re.compile(r" (?=[+-])")
 
 
@@ -90,17 +92,33 @@ class Difference:
 
 
 def app_rules(
-    user: str, namespace: str, password_sha256: str, missing: frozenset[str] = frozenset()
+    user: str,
+    namespace: str,
+    password_sha256: str,
+    missing: frozenset[str] = frozenset(),
+    *,
+    info: bool = False,
+    channels: Iterable[str] = (),
 ) -> Rules:
-    """The rules of an app's user. missing: commands that the server does not have."""
+    """The rules of an app's user. missing: commands that the server does not have. info: INFO, too,
+    whose numbers are about the whole server. channels: patterns below the namespace for PSUBSCRIBE,
+    which the server compares with the user's letter by letter."""
+    commands = _commands_without(missing)
     return Rules(
         user=user,
         enabled=True,
         passwords=frozenset({password_sha256}),
         keys=frozenset({f"~{namespace}:*"}),
-        channels=frozenset({f"&{namespace}:*"}),
-        commands=_commands_without(missing),
+        channels=frozenset({f"&{namespace}:*", *(_channel(namespace, c) for c in channels)}),
+        commands=(*commands, "+info") if info else commands,
     )
+
+
+def _channel(namespace: str, pattern: str) -> str:
+    """Held to the prefix. Keyspace notifications bear the key behind a word of the server's."""
+    event = KEYSPACE.match(pattern)
+    head = event[0] if event else ""
+    return f"&{head}{namespace}:{pattern.removeprefix(head)}"
 
 
 @lru_cache(maxsize=16)

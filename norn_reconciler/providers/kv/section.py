@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.model.inventory import Held
+from norn_reconciler.providers.kv.rules import KEYSPACE
 
 NAMESPACE = "namespace"  # kind of its inventory row
 KEYS = "kv.keys"  # claim space
@@ -18,6 +19,8 @@ _CHECK = "services.kv.namespace"
 # the users are written to it (CONFIG REWRITE does not quote them), and it would not start again.
 _GLOB = frozenset("*?[]\\")
 _QUOTES = frozenset("\"'")
+_CHANNELS = "services.kv.channels"
+_MOST_CHANNELS = 32
 _LONGEST = 200  # bytes: it is a part of every key
 
 
@@ -65,6 +68,32 @@ def _namespace(value: str) -> str:
     return value
 
 
+def _channels(value: object) -> object:
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+        return value  # the type check that follows has the word
+    for pattern in value:
+        wrong = sorted({c for c in pattern if c in _QUOTES or c == "\\" or _unusable(c)})
+        if not pattern or wrong:
+            raise PydanticCustomError(
+                f"{_CHANNELS}.format",
+                "a channel pattern is not empty and holds no quotes, no \\, no blanks and no "
+                "control characters",
+            )
+        if len(pattern.encode()) > _LONGEST:
+            raise PydanticCustomError(
+                f"{_CHANNELS}.length",
+                "a channel pattern has at most {longest} bytes",
+                {"longest": _LONGEST},
+            )
+        if pattern.startswith("__") and not KEYSPACE.match(pattern):
+            raise PydanticCustomError(
+                f"{_CHANNELS}.reserved",
+                "of the server's own channels only __keyspace@<db>__:<pattern> can be held to a "
+                "namespace",
+            )
+    return tuple(sorted(set(value)))
+
+
 def _require_namespace(schema: dict[str, Any]) -> None:
     schema["required"] = ["namespace"]
     schema["properties"]["namespace"].pop("default", None)
@@ -89,6 +118,17 @@ class KvSection(BaseModel):
             "minLength": 1,
             "maxLength": _LONGEST,
         },
+    )
+
+    info: bool = Field(
+        False,
+        description="also allow INFO, which job queues ask for: numbers about the whole server",
+    )
+    channels: Annotated[tuple[str, ...], BeforeValidator(_channels)] = Field(
+        (),
+        max_length=_MOST_CHANNELS,
+        description="patterns for PSUBSCRIBE below the namespace: jobs.* is <namespace>:jobs.*; "
+        "__keyspace@0__:* tells of changes to the app's own keys",
     )
 
     def claims(self, app: AppName) -> frozenset[Claim]:

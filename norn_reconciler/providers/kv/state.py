@@ -35,12 +35,15 @@ class Persistence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """namespace: None when no access is wanted. password_sha256: hex, as the server keeps it."""
+    """namespace: None when no access is wanted. password_sha256: hex, as the server keeps it. info,
+    channels: what the spec asks for besides."""
 
     app: str
     namespace: str | None
     password_sha256: str
     mark: CredentialMark
+    info: bool = False
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Phase:
     SEAL = 45
     POWERS = 50
     HARDEN = 60
+    EXTEND = 65
 
 
 class PostgresAction(Action):

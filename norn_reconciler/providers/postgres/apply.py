@@ -23,7 +23,7 @@ from norn_reconciler.providers.postgres.client import CONNECTIONS, AdminClient, 
 from norn_reconciler.providers.postgres.database_actions import (
     CreateDatabase,
     DropInvalidDatabase,
-    HardenSchema,
+    InsideAction,
 )
 from norn_reconciler.providers.postgres.faults import DUPLICATES, translate
 from norn_reconciler.providers.postgres.remedies import remedy
@@ -32,10 +32,10 @@ from norn_reconciler.providers.postgres.state import INVALID, SERVICE
 
 _LOGINS = 8  # at once
 _WAVE = 16  # databases made before their logins begin
-_ALONE = (CreateDatabase, DropInvalidDatabase, HardenSchema)  # not fit for a shared transaction
+_ALONE = (CreateDatabase, DropInvalidDatabase, InsideAction)  # not fit for a shared transaction
 
 Verifiers = Mapping[Credential | None, str]
-Harden = Callable[[HardenSchema], Awaitable[None]]
+Inside = Callable[[InsideAction], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -67,13 +67,13 @@ class _Batch:
 
 
 class Applier:
-    """harden: does a HardenSchema, logged in as the app. hardening_proves: that login went the very
+    """inside: does an InsideAction, logged in as the app. login_proves: that login goes the very
     way that apps are told to take."""
 
-    def __init__(self, client: AdminClient, harden: Harden, hardening_proves: bool) -> None:
+    def __init__(self, client: AdminClient, inside: Inside, login_proves: bool) -> None:
         self._client = client
-        self._harden = harden
-        self._hardening_proves = hardening_proves
+        self._inside = inside
+        self._login_proves = login_proves
         self._logins = asyncio.Semaphore(_LOGINS)
 
     async def apply(
@@ -206,7 +206,7 @@ class Applier:
                 try:
                     await self._alone(action, fence)
                 except (LeaseLost, Unavailable) as fault:
-                    if isinstance(action, HardenSchema) and isinstance(fault, Unavailable):
+                    if isinstance(action, InsideAction) and isinstance(fault, Unavailable):
                         progress.failed(action, began, fault)
                         continue
                     stop.append(fault)
@@ -215,21 +215,21 @@ class Applier:
                     progress.failed(action, began, fault)
                 else:
                     progress.succeeded([action], began)
-                    if isinstance(action, HardenSchema) and self._hardening_proves:
+                    if isinstance(action, InsideAction) and self._login_proves:
                         progress.proven = True
 
-        hardening = any(isinstance(action, HardenSchema) for _, action in alone)
-        await asyncio.gather(*(worker() for _ in range(_LOGINS if hardening else CONNECTIONS)))
+        logins = any(isinstance(action, InsideAction) for _, action in alone)
+        await asyncio.gather(*(worker() for _ in range(_LOGINS if logins else CONNECTIONS)))
         if stop:
             raise stop[0]
 
     async def _alone(self, action: PostgresAction, fence: Fence) -> None:
         try:
             match action:
-                case HardenSchema():
+                case InsideAction():
                     async with self._logins:
                         fence.check()
-                        await self._harden(action)
+                        await self._inside(action)
                 case DropInvalidDatabase():
                     await self._request(lambda session: _drop_invalid(session, action, fence))
                 case CreateDatabase():

@@ -217,15 +217,33 @@ class ResetSetting(PostgresAction):
 
 
 @dataclass(frozen=True, slots=True)
-class HardenSchema(PostgresAction):
+class InsideAction(PostgresAction):
     """Done inside the database, logged in as the app: norn's admin never runs anything there."""
 
     owner: str
     credential: Credential
 
+    def _as_owner(self, statement: str) -> str:
+        return f"as {quoted(self.owner)} in {quoted(self.name)}: {statement}"
+
+
+@dataclass(frozen=True, slots=True)
+class HardenSchema(InsideAction):
     verb: ClassVar[str] = "revoke"
     phase: ClassVar[int] = Phase.HARDEN
 
     def summary(self) -> str:
-        where = f"as {quoted(self.owner)} in {quoted(self.name)}"
-        return f"{where}: REVOKE ALL ON SCHEMA public FROM PUBLIC"
+        return self._as_owner("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+
+
+@dataclass(frozen=True, slots=True)
+class CreateExtension(InsideAction):
+    """A trusted extension, which the owner of a database may make."""
+
+    extension: str
+
+    verb: ClassVar[str] = "create"
+    phase: ClassVar[int] = Phase.EXTEND
+
+    def summary(self) -> str:
+        return self._as_owner(f"CREATE EXTENSION IF NOT EXISTS {quoted(self.extension)}")

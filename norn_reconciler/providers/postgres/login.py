@@ -1,17 +1,20 @@
-"""What is done logged in as an app: proving its credential, and closing its schema public. norn's
-admin never runs anything inside an app's database, since its owner decides what runs there."""
+"""What is done logged in as an app: proving its credential and its walls, and what has to be done
+inside its database. norn's admin never runs anything there, since its owner decides what runs."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from norn_reconciler.model.errors import Rejected, ServiceError, Unavailable
 from norn_reconciler.model.outcome import BUSY, NEIGHBOUR_OPEN, OPEN_TO_ALL, Proof
 from norn_reconciler.model.secret import Secret
-from norn_reconciler.providers.postgres.client import bounded, logged_in
+from norn_reconciler.providers.postgres.client import Connection, bounded, logged_in
+from norn_reconciler.providers.postgres.database_actions import CreateExtension, InsideAction
 from norn_reconciler.providers.postgres.faults import message, refused_login, translate
 from norn_reconciler.providers.postgres.state import SERVICE
 
@@ -82,26 +85,38 @@ def _since(began: float) -> float:
     return (time.monotonic() - began) * 1000
 
 
-async def close_schema_public(
-    url: Secret, name: str, seconds: float, trust: Trust, *, object: str
+async def inside(
+    action: InsideAction, url: Secret, name: str, seconds: float, trust: Trust
 ) -> None:
-    """Raises ServiceError. An app that dropped its schema public has nothing to close."""
+    """Do `action` in the app's database. Raises ServiceError, or the driver's error."""
 
-    async def close() -> None:
+    async def work() -> None:
         async with logged_in(url, name, seconds, trust) as conn:
-            try:
-                await conn.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-            except psycopg.errors.InvalidSchemaName:
-                return
+            match action:
+                case CreateExtension(extension=extension):
+                    # It is made where the app's own statements would make it.
+                    await conn.execute("SET search_path = public")
+                    await conn.execute(
+                        SQL("CREATE EXTENSION IF NOT EXISTS {}").format(Identifier(extension))
+                    )
+                case _:
+                    await _close_schema_public(conn)
 
     try:
-        await bounded(close(), seconds)
+        await bounded(work(), seconds)
     except psycopg.Error as fault:
-        if reason := _why(fault):
-            raise Rejected(SERVICE, f"login as the app: {reason}", object=object) from fault
+        if "FATAL:" in str(fault):
+            reason = _why(fault)
+            raise Rejected(SERVICE, f"login as the app: {reason}", object=action.name) from fault
         raise
     except (TimeoutError, OSError) as fault:
-        raise translate(fault, object=object) from fault
+        raise translate(fault, object=action.name) from fault
+
+
+async def _close_schema_public(conn: Connection) -> None:
+    """An app that dropped its schema public has nothing to close."""
+    with suppress(psycopg.errors.InvalidSchemaName):
+        await conn.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
 
 
 def _why(fault: psycopg.Error) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 
 from norn_reconciler.model.inventory import Held, HeldState, Origin, Owned
 from norn_reconciler.model.plan import Wanted
 from norn_reconciler.providers.postgres.actions import PostgresAction
-from norn_reconciler.providers.postgres.database_actions import HardenSchema
+from norn_reconciler.providers.postgres.database_actions import CreateExtension, HardenSchema
 from norn_reconciler.providers.postgres.state import (
     DATABASE,
+    EXTENSION,
     HARDENED,
     HARDENED_VALUE,
     ROLE,
@@ -81,12 +82,12 @@ def confirm(
 ) -> dict[tuple[str, str], Held]:
     """The rows as they should be now. See Provider.confirm."""
     rows: dict[tuple[str, str], Held] = {}
-    hardened = {action.name for action in done if isinstance(action, HardenSchema)}
+    inside = {action.name: _inside(action.name, done) for action in done}
     for key, row in wanted.owned.items():
         seen = (
             _role_row(wanted, observed, row)
             if row.kind == ROLE
-            else (_database_row(wanted, observed, row, row.name in hardened))
+            else (_database_row(wanted, observed, row, inside.get(row.name, {})))
         )
         if seen is not None:
             rows[key] = seen
@@ -112,7 +113,7 @@ def _role_row(wanted: Wanted[Desired], observed: Observed, row: Held) -> Held | 
 
 
 def _database_row(
-    wanted: Wanted[Desired], observed: Observed, row: Held, hardened: bool
+    wanted: Wanted[Desired], observed: Observed, row: Held, inside: Mapping[str, str]
 ) -> Held | None:
     database, name = observed.databases.get(row.name), wanted.desired.database
     gone = name is None and _access_gone(observed.role)
@@ -129,8 +130,19 @@ def _database_row(
         state = HeldState.OWNED
     elif gone or (name is not None and not database.allow_connections):
         state = HeldState.RETAINED
-    settings = {**row.settings, HARDENED: HARDENED_VALUE} if hardened else row.settings
+    settings = {**row.settings, **inside}
     return replace(row, state=state, server_id=str(database.oid), settings=settings)
+
+
+def _inside(database: str, done: Sequence[PostgresAction]) -> Mapping[str, str]:
+    """What was done inside a database, as its row remembers it: norn does not look there."""
+    settings: dict[str, str] = {}
+    for action in done:
+        if isinstance(action, HardenSchema) and action.name == database:
+            settings[HARDENED] = HARDENED_VALUE
+        elif isinstance(action, CreateExtension) and action.name == database:
+            settings[EXTENSION + action.extension] = "made"
+    return settings
 
 
 def adoptable(wanted: Wanted[Desired], observed: Observed) -> dict[tuple[str, str], Held]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from norn_reconciler.model.plan import Plan, Problem, Wanted
 from norn_reconciler.providers.postgres import problems
@@ -10,6 +10,7 @@ from norn_reconciler.providers.postgres.actions import PostgresAction
 from norn_reconciler.providers.postgres.database_actions import (
     AllowConnections,
     CreateDatabase,
+    CreateExtension,
     DropInvalidDatabase,
     GrantOwner,
     HardenSchema,
@@ -41,6 +42,7 @@ from norn_reconciler.providers.postgres.role_actions import (
 )
 from norn_reconciler.providers.postgres.state import (
     DATABASE,
+    EXTENSION,
     HARDENED,
     OWNER_RIGHTS,
     PUBLIC,
@@ -179,11 +181,23 @@ def _database(
         yield CreateDatabase(*key, desired.role)
         yield SealDatabase(*key)
         yield harden
+        yield from _extensions(desired, key, {})
     elif standing is Standing.OURS and database is not None:
         yield from _mend_database(database, desired.role)
         row = wanted.owned.get(key)
         if row is None or HARDENED not in row.settings:
             yield harden
+        yield from _extensions(desired, key, row.settings if row is not None else {})
+
+
+def _extensions(
+    desired: Desired, key: tuple[str, str], settings: Mapping[str, str]
+) -> Iterator[PostgresAction]:
+    """Those that norn has not made in this database yet. It never looks whether they are still
+    there: the database is its owner's."""
+    for extension in desired.extensions:
+        if EXTENSION + extension not in settings:
+            yield CreateExtension(*key, desired.role, desired.credential, extension)
 
 
 def _mend_database(database: Database, owner: str) -> Iterator[PostgresAction]:

@@ -95,7 +95,14 @@ class PostgresProvider:
         section = app.sections.get(SERVICE)
         if not isinstance(section, PostgresSection):
             return Desired(app.name, None, 0, None, credential)
-        return Desired(app.name, section.database, section.connections, TEMP_FILE_LIMIT, credential)
+        return Desired(
+            app.name,
+            section.database,
+            section.connections,
+            TEMP_FILE_LIMIT,
+            credential,
+            tuple(sorted(section.extensions)),
+        )
 
     async def observe(
         self, wanted: Mapping[AppName, Wanted[Desired]]

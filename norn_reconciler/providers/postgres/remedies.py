@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from norn_reconciler.providers.postgres.actions import PostgresAction, quoted
-from norn_reconciler.providers.postgres.database_actions import CreateDatabase, HardenSchema
+from norn_reconciler.providers.postgres.database_actions import (
+    CreateDatabase,
+    CreateExtension,
+    HardenSchema,
+)
 from norn_reconciler.providers.postgres.role_actions import CreateRole, DropPower, RevokeMembership
 from norn_reconciler.providers.postgres.state import DATABASE
 
@@ -15,6 +19,12 @@ def remedy(action: PostgresAction, admin: str, version: int) -> str:
             what = f"ALTER ROLE {quoted(admin)} CREATEROLE"
         case CreateDatabase():
             what = f"ALTER ROLE {quoted(admin)} CREATEDB; {_join(action.owner, admin, version)}"
+        case CreateExtension():
+            name = quoted(action.extension)
+            return (
+                f"an extension that is not trusted, or not installed, takes a superuser, in "
+                f"database {quoted(action.name)}: CREATE EXTENSION {name}"
+            )
         case HardenSchema():
             what = f"GRANT CONNECT ON DATABASE {quoted(action.name)} TO {quoted(action.owner)}"
         case RevokeMembership() | DropPower():

@@ -17,6 +17,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _RESERVED_DATABASES = frozenset({"postgres", "template0", "template1", "norn_db"})
 _RESERVED_ROLES = frozenset({"postgres", "public", "none", "norn", "norn_admin"})
 _KEYWORD_ROLES = frozenset({"current_role", "current_user", "session_user", "user"})
+_EXTENSION = re.compile(r"[a-z0-9_][a-z0-9_-]*")
+_MOST_EXTENSIONS = 32
 _MAX_CONNECTIONS = 262_143  # the server's own bound of max_connections
 
 
@@ -68,6 +70,18 @@ def _database_name(name: object) -> object:
     return name
 
 
+def _extensions(value: object) -> object:
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+        return value  # the type check that follows has the word
+    for name in value:
+        if not _EXTENSION.fullmatch(name) or len(name) > MAX_NAME:
+            raise PydanticCustomError(
+                "services.postgres.extensions.format",
+                "an extension's name has small letters, digits, _ and -: citext, uuid-ossp",
+            )
+    return tuple(sorted(set(value)))
+
+
 def _require_database(schema: dict[str, Any]) -> None:
     schema["required"] = ["database"]
     schema["properties"]["database"].pop("default", None)
@@ -89,6 +103,12 @@ class PostgresSection(BaseModel):
     migrations: str | None = Field(None, description="folder of the app's migrations")
     connections: int = Field(
         50, ge=1, le=_MAX_CONNECTIONS, description="how many connections the app may hold at once"
+    )
+
+    extensions: Annotated[tuple[str, ...], BeforeValidator(_extensions)] = Field(
+        (),
+        max_length=_MOST_EXTENSIONS,
+        description="trusted extensions, made as the app in its own database; never dropped",
     )
 
     def claims(self, app: AppName) -> frozenset[Claim]:

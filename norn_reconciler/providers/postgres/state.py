@@ -18,6 +18,7 @@ INVALID = -2  # datconnlimit of a database whose DROP was interrupted
 TEMP_FILE_LIMIT = "temp_file_limit"
 OWNER_RIGHTS = ("CONNECT", "CREATE", "TEMPORARY")
 HARDENED = "schema.public"  # key in Held.settings of a database
+EXTENSION = "extension."  # and its name: key in Held.settings of a database
 HARDENED_VALUE = "closed to PUBLIC"
 
 COMMENT_PREFIX = "norn: app "
@@ -40,6 +41,7 @@ class Desired:
     connections: int
     temp_file_limit: str | None
     credential: Credential
+    extensions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)

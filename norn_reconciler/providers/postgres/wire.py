@@ -18,7 +18,7 @@ from norn_reconciler.model.secret import Credential, Secret
 from norn_reconciler.providers.postgres import diagnose, login
 from norn_reconciler.providers.postgres.apply import Applier
 from norn_reconciler.providers.postgres.client import AdminClient, Session, session_name
-from norn_reconciler.providers.postgres.database_actions import HardenSchema
+from norn_reconciler.providers.postgres.database_actions import InsideAction
 from norn_reconciler.providers.postgres.endpoint import Endpoint
 from norn_reconciler.providers.postgres.faults import translate
 from norn_reconciler.providers.postgres.observe import Observer
@@ -46,18 +46,18 @@ class Wire:
         self._logins = asyncio.Semaphore(_LOGINS)
         self.client = AdminClient(way.url, self._name, way.seconds)
         self.observer = Observer(self.client)
-        self.applier = Applier(self.client, self._harden, way.apps == way.admin)
+        self.applier = Applier(self.client, self._inside, way.apps == way.admin)
 
-    async def _harden(self, action: HardenSchema) -> None:
+    async def _inside(self, action: InsideAction) -> None:
         """By the admin's way in: the advertised one may be a pooler, or not be reachable here."""
-        await login.close_schema_public(
+        await login.inside(
+            action,
             self._way.admin.app_url(
                 action.owner, action.credential.password, action.name, self._way.sslmode
             ),
             self._name,
             self._way.seconds,
             self._way.admin.trust,
-            object=action.name,
         )
 
     async def prove(self, role: str, credential: Credential, database: str) -> Proof:

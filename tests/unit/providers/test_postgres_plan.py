@@ -310,7 +310,9 @@ def test_every_action_is_rendered_or_done_alone() -> None:
         PostgresAction,
         database_actions.CreateDatabase,
         database_actions.DropInvalidDatabase,
+        database_actions.InsideAction,
         database_actions.HardenSchema,
+        database_actions.CreateExtension,
     }
     kinds = {
         kind
