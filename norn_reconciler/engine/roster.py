@@ -79,7 +79,9 @@ def accept(
         entries[name] = entry
         if row is not None:
             rows.append(row)
-        if name not in before or row is not None or before[name].leaving:
+        old = before.get(name)
+        # What others let it read is no part of its own spec, and moves no generation.
+        if old is None or row is not None or old.leaving or old.app != entry.app:
             fresh.add(name)
     leaving: set[AppName] = set()
     for name, member in fleet.vanished.items():

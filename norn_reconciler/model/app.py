@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType, Protocol, runtime_checkable
 
 from norn_reconciler.model.inventory import Held
@@ -44,6 +44,10 @@ class Section(Protocol):
         """The names this section asks for."""
         ...
 
+    def shares(self) -> Mapping[AppName, frozenset[str]]:
+        """Other app → the names of this section's objects that it may read."""
+        ...
+
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:
         """The names that an inventory row keeps for its app, whatever its spec says now."""
@@ -52,7 +56,11 @@ class Section(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One app as the fleet wants it. A service that is not in `sections` is wanted empty."""
+    """One app as the fleet wants it. A service that is not in `sections` is wanted empty.
+
+    readable: service → names of others' objects that their owners let it read.
+    """
 
     name: AppName
     sections: Mapping[str, Section]
+    readable: Mapping[str, frozenset[str]] = field(default_factory=dict)

@@ -73,6 +73,7 @@ class _Settling:
             if app in self.known:
                 self._keep(app, reason, rejected=reason)
         vanished = self._vanished()
+        self._share(vanished, asked)
         fleet = Fleet(self.members, vanished, self.scan.folder)
         return Settled(fleet, ordered(self.findings), self.held_back)
 
@@ -228,6 +229,33 @@ class _Settling:
             else:
                 self._unusable(app)
         return vanished
+
+    def _share(self, vanished: Mapping[AppName, Member], asked: Mapping[AppName, Document]) -> None:
+        """Give each reader what the owners' specs let it read; the owners alone decide. An app that
+        is on its way out shares until it is gone."""
+        readable: dict[AppName, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for owner, member in sorted({**vanished, **self.members}.items()):
+            if member.core:
+                continue
+            for key, section in member.app.sections.items():
+                for reader, names in section.shares().items():
+                    reads = self.members.get(reader)
+                    if reader != owner and reads is not None and key in reads.app.sections:
+                        readable[reader][key] |= names
+                    elif owner in asked:
+                        self._no_reader(asked[owner], key, owner, reader)
+        for reader, by_service in readable.items():
+            member = self.members[reader]
+            shown = {key: frozenset(names) for key, names in sorted(by_service.items())}
+            self.members[reader] = replace(member, app=replace(member.app, readable=shown))
+
+    def _no_reader(self, document: Document, key: str, owner: AppName, reader: AppName) -> None:
+        why = (
+            f"{reader} is this app itself"
+            if reader == owner
+            else f"no app {reader} has a section services.{key}"
+        )
+        self._say("spec.reader.unknown", document, ("services", key), f"{why}: nobody reads")
 
     def _held_by(self, app: AppName) -> tuple[str, str] | None:
         """(why, what is wrong with its file or "") when some file may be about `app`."""

@@ -51,6 +51,7 @@ CHECKS: Mapping[str, Severity] = {
     "spec.role.required": E,
     "spec.role.invalid": E,
     "spec.claim.conflict": E,
+    "spec.reader.unknown": W,
     "spec.empty": E,
     "spec.type": E,
     "spec.file.encoding": E,

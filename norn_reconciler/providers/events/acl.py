@@ -24,6 +24,7 @@ PERMISSIONS = {2: "DENY", 3: "ALLOW"}
 PATTERNS = {3: "LITERAL", 4: "PREFIXED"}
 
 TOPIC_OPERATIONS = ("DESCRIBE", "DESCRIBE_CONFIGS", "READ", "WRITE")
+READER_OPERATIONS = ("DESCRIBE", "READ")
 GROUP_OPERATIONS = ("DESCRIBE", "READ")
 TRANSACTION_OPERATIONS = ("DESCRIBE", "WRITE")
 
@@ -86,12 +87,15 @@ def own_prefix(app: str) -> str:
     return f"{app}."
 
 
-def wanted_acls(app: str, topics: Iterable[str]) -> tuple[AclBinding, ...]:
+def wanted_acls(
+    app: str, topics: Iterable[str], readable: Iterable[str] = ()
+) -> tuple[AclBinding, ...]:
     """All that an app needs to produce, consume and run transactions, sorted; nothing on CLUSTER,
-    and no CREATE, DELETE or ALTER."""
+    and no CREATE, DELETE or ALTER. readable: others' topics that it may read."""
     who, prefix = principal(app), own_prefix(app)
     patterns: list[tuple[str, str, str, tuple[str, ...]]]
     patterns = [("TOPIC", name, "LITERAL", TOPIC_OPERATIONS) for name in topics]
+    patterns += [("TOPIC", name, "LITERAL", READER_OPERATIONS) for name in readable]
     patterns.append(("TOPIC", prefix, "PREFIXED", TOPIC_OPERATIONS))
     for kind, operations in (
         ("GROUP", GROUP_OPERATIONS),

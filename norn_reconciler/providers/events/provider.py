@@ -85,7 +85,7 @@ class EventsProvider:
             TopicSpec(t.name, t.partitions, t.replication, tuple(sorted(t.config.items())))
             for t in section.topics
         )
-        acls = wanted_acls(app.name, (topic.name for topic in topics))
+        acls = wanted_acls(app.name, (t.name for t in topics), app.readable.get(SERVICE, ()))
         return Desired(app.name, True, tuple(topics), acls, credential)
 
     async def observe(
@@ -119,6 +119,7 @@ class EventsProvider:
         if not isinstance(section, EventsSection):
             return {}
         names = [topic.name for topic in section.topics]
+        reads = app.readable.get(SERVICE, frozenset())
         return {
             "KAFKA_BOOTSTRAP_SERVERS": self._advertised,
             "REDPANDA_BROKERS": self._advertised,
@@ -127,6 +128,7 @@ class EventsProvider:
             "KAFKA_SASL_USERNAME": app.name,
             "KAFKA_SASL_PASSWORD": credential.password.reveal(),
             "KAFKA_TOPICS": ",".join(names),
+            **({"KAFKA_READ_TOPICS": ",".join(sorted(reads))} if reads else {}),
             **{variable(name): name for name in names},
         }
 
@@ -138,9 +140,10 @@ class EventsProvider:
         """Without a neighbour a topic that nobody has stands in for its."""
         own = f"{own_prefix(app.name)}norn-proof"
         other = neighbour.sections.get(SERVICE) if neighbour is not None else None
-        if isinstance(other, EventsSection) and other.topics:
-            foreign = other.topics[0].name
-        else:
+        reads = app.readable.get(SERVICE, frozenset())
+        topics = other.topics if isinstance(other, EventsSection) else ()
+        foreign = next((topic.name for topic in topics if topic.name not in reads), "")
+        if not foreign:
             foreign = f"{own_prefix(neighbour.name if neighbour else 'norn-nobody')}norn-proof"
         async with self._logins:
             return await trespass(self._apps_way_in, app.name, credential.password, own, foreign)

@@ -18,6 +18,8 @@ from norn_reconciler.providers.events.state import TOPIC, USER
 
 _CHECK = "services.events.topics"
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_APP = re.compile(r"[a-z0-9][a-z0-9-]*")
+_MOST_READERS = 1000
 _CONFIG_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,248}")
 _USER = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _MAX_INT16 = 2**15 - 1
@@ -85,6 +87,17 @@ ConfigText = Annotated[
 ]
 
 
+def _readers(value: object) -> object:
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+        return value  # the type check that follows has the word
+    for app in value:
+        if not _APP.fullmatch(app):
+            raise PydanticCustomError(
+                f"{_CHECK}.readers", "a reader is an app's name: small letters, digits and -"
+            )
+    return tuple(sorted(set(value)))
+
+
 class Topic(BaseModel):
     """One topic. What is left out is the broker's default and is not compared."""
 
@@ -98,6 +111,11 @@ class Topic(BaseModel):
     )
     replication: int | None = Field(
         None, ge=1, le=_MAX_INT16, description="replication factor; set at creation only"
+    )
+    readers: Annotated[tuple[str, ...], BeforeValidator(_readers)] = Field(
+        (),
+        max_length=_MOST_READERS,
+        description="other apps that may read this topic: READ and DESCRIBE, nothing else",
     )
     config: dict[Annotated[str, AfterValidator(_config_key)], ConfigText] = Field(
         default_factory=dict, description="topic configuration, e.g. retention.ms"
@@ -213,6 +231,13 @@ class EventsSection(BaseModel):
     def claims(self, app: AppName) -> frozenset[Claim]:
         """Each topic by name and by the name brokers tell apart, and the app's own prefix."""
         return _topic_claims(*(topic.name for topic in self.topics)) | _prefix_claim(app)
+
+    def shares(self) -> Mapping[AppName, frozenset[str]]:
+        found: dict[AppName, set[str]] = {}
+        for topic in self.topics:
+            for reader in topic.readers:
+                found.setdefault(AppName(reader), set()).add(topic.name)
+        return {reader: frozenset(names) for reader, names in found.items()}
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:

@@ -260,7 +260,7 @@ def alter_configs_request(changes: Mapping[str, Mapping[str, str | None]]) -> An
 
 def describe_users_request() -> Any:
     """Every user with a SCRAM credential."""
-    return DescribeUserScramCredentialsRequest(users=None)
+    return DescribeUserScramCredentialsRequest(users=[])
 
 
 def users(response: Any) -> dict[str, dict[str, int]]:

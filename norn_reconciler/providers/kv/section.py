@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -134,6 +135,9 @@ class KvSection(BaseModel):
     def claims(self, app: AppName) -> frozenset[Claim]:
         """Every key below the namespace."""
         return frozenset({_keys(self.namespace)})
+
+    def shares(self) -> Mapping[AppName, frozenset[str]]:
+        return {}
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:

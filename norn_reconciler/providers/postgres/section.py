@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -113,6 +114,9 @@ class PostgresSection(BaseModel):
 
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("postgres.database", self.database)})
+
+    def shares(self) -> Mapping[AppName, frozenset[str]]:
+        return {}
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:

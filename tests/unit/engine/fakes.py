@@ -25,6 +25,9 @@ class Box:
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset(Claim("box", name) for name in self.names)
 
+    def shares(self) -> Mapping[AppName, frozenset[str]]:
+        return {}
+
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:
         return frozenset({Claim("box", held.name)})

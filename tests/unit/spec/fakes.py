@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -35,6 +36,9 @@ class DbSection(BaseModel):
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("db.name", self.name), *(Claim("db.name", n) for n in self.also)})
 
+    def shares(self) -> Mapping[AppName, frozenset[str]]:
+        return {}
+
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:
         return frozenset({Claim("db.name", held.name)})
@@ -49,6 +53,9 @@ class SpaceSection(BaseModel):
 
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("space", self.prefix, prefix=True)})
+
+    def shares(self) -> Mapping[AppName, frozenset[str]]:
+        return {}
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:
