@@ -177,6 +177,6 @@ def produce_and_count(brokers: str, user: str, password: str, topic: str) -> int
         topic, group_id=user, auto_offset_reset="earliest", consumer_timeout_ms=15000, **access
     )
     try:
-        return sum(1 for _ in zip(consumer, range(1), strict=False))
+        return sum(1 for _ in zip(range(1), consumer, strict=False))
     finally:
         consumer.close()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -204,7 +205,8 @@ async def test_doctor_on_a_well_kept_server(admin: Admin) -> None:
     assert health.ok
     assert health.detail.startswith(f"PostgreSQL {admin.server.version}.")
     reasons = {finding.reason for finding in health.findings}
-    assert reasons <= {"PublishedPassword", "CreateRole"}
+    # Others' tests may have open databases on this server.
+    assert reasons <= {"PublishedPassword", "CreateRole", "ForeignPublicConnect"}
     assert ("CreateRole" in reasons) == (admin.server.version == "15")
 
 
@@ -225,6 +227,30 @@ async def test_doctor_names_what_a_shared_server_leaves_open(admin: Admin) -> No
     assert remedies["TempFileLimit"] == (
         "as a superuser: GRANT SET ON PARAMETER temp_file_limit TO norn_admin"
     )
+
+
+async def test_doctor_tries_each_right_and_leaves_nothing(admin: Admin) -> None:
+    name = f"weak_{uuid.uuid4().hex[:8]}"
+    await admin.run(f"CREATE ROLE {name} LOGIN CREATEDB PASSWORD 'weak'")
+    await admin.run(f"GRANT CONNECT ON DATABASE postgres TO {name}")
+    roles = await admin.run("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'norn_doctor%'")
+    url = admin.server.admin_url.replace("norn_admin", name).split(":", 2)
+    provider = PostgresProvider(
+        Secret(f"{url[0]}:{url[1]}:weak@{url[2].partition('@')[2]}"),
+        norn_databases=frozenset({"norn_db"}),
+    )
+    try:
+        health = await provider.diagnose()
+        assert "lacks CREATEROLE" in str(health.findings)
+        await admin.run(f"ALTER ROLE {name} CREATEROLE")
+        health = await provider.diagnose()
+        assert [f.message for f in health.findings if "cannot" in f.message] == []
+    finally:
+        await provider.close()
+        await admin.run(f"REVOKE CONNECT ON DATABASE postgres FROM {name}")
+        await admin.run(f"DROP ROLE {name}")
+    after = await admin.run("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'norn_doctor%'")
+    assert after == roles
 
 
 async def test_a_server_that_keeps_temp_files_to_itself_converges_without(

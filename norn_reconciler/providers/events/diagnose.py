@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from norn_reconciler.model.errors import ServiceError
 from norn_reconciler.model.outcome import Health
 from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.secret import Secret
+from norn_reconciler.providers.events.acl import AclBinding
 from norn_reconciler.providers.events.client import EventsClient
 from norn_reconciler.providers.events.faults import SCRAM_NEEDED, admin_rights
 from norn_reconciler.providers.events.login import LoginRefused, log_in, session
@@ -54,19 +55,46 @@ async def _rights(client: EventsClient) -> list[Problem]:
 
     if not await client.has_scram():
         return [_blocking("BrokerTooOld", SCRAM_NEEDED, "upgrade the broker")]
-    await read_acls(client)  # raises Denied where authorisation is off or may not be read
+    # Raises Denied where authorisation is off, or may not be read.
+    findings = _other_admins(await read_acls(client), client.username)
     await read_users(client)
     cluster = await client.ask(wire.describe_cluster_request())
     allowed = wire.authorized_operations(cluster.authorized_operations)
     missing = _NEEDED - allowed if allowed is not None and "ALL" not in allowed else frozenset()
     if not missing:
-        return []
+        return findings
     return [
+        *findings,
         _blocking(
             "Denied",
             f"norn's user {client.username} lacks {', '.join(sorted(missing))} on the cluster",
             admin_rights(client.username),
+        ),
+    ]
+
+
+def _other_admins(acls: Iterable[AclBinding], own: str | None) -> list[Problem]:
+    """Whoever may write ACLs may give itself any app's topics. A broker does not say who its
+    superusers are."""
+    others = sorted(
+        {
+            acl.principal
+            for acl in acls
+            if acl.type == "CLUSTER"
+            and acl.permission == "ALLOW"
+            and acl.operation in {"ALL", "ALTER"}
+            and acl.principal != f"User:{own}"
+        }
+    )
+    return [
+        Problem(
+            Severity.WARNING,
+            "ForeignAdmin",
+            f"{who} may ALTER the cluster, and so give itself every app's topics",
+            f"if it need not: kafka-acls --remove --cluster --allow-principal {who} "
+            "--operation Alter --operation All",
         )
+        for who in others
     ]
 
 

@@ -1,4 +1,5 @@
-"""What `norn doctor` says of PostgreSQL. Reads, tries two logins, changes nothing."""
+"""What `norn doctor` says of PostgreSQL. Reads, tries two logins, and what its admin has to do in a
+transaction that is rolled back: changes nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.postgres.actions import quoted
 from norn_reconciler.providers.postgres.client import OLDEST, Session, bounded, connect
 from norn_reconciler.providers.postgres.endpoint import Endpoint
-from norn_reconciler.providers.postgres.faults import translate
+from norn_reconciler.providers.postgres.faults import message, translate
 
 NEWEST = 18
 _PUBLISHED = ("norn", "norn", "norn_db")  # user, password, database, as the manual prints them
@@ -24,18 +26,27 @@ SELECT current_user, r.rolsuper, r.rolcreatedb, r.rolcreaterole,
   FROM pg_roles r WHERE r.rolname = current_user
 """
 _OPEN = """
-SELECT d.datname
+SELECT d.datname, d.datname = ANY(%s)
   FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) x
- WHERE d.datname = ANY(%s) AND x.grantee = 0 AND x.privilege_type = 'CONNECT'
+ WHERE d.datallowconn AND x.grantee = 0 AND x.privilege_type = 'CONNECT'
  ORDER BY 1
 """
+# By its name alone: to_regprocedure() would ask for the right that is asked about.
+_HBA_READABLE = "SELECT has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE')"
+_TRUST = """
+SELECT line_number, array_to_string(database, ','), array_to_string(user_name, ',')
+  FROM pg_hba_file_rules WHERE auth_method = 'trust' AND type <> 'local' ORDER BY 1
+"""
+_SHOWN = 10  # names in one finding
 _MD5 = "SELECT rolname FROM pg_authid WHERE rolpassword LIKE 'md5%' ORDER BY 1"
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """version: e.g. 180004. open_databases: shared ones that PUBLIC may connect to. md5_roles:
-    None where the admin may not see verifiers."""
+    """version: e.g. 180004. open_databases: shared ones that PUBLIC may connect to; foreign_open:
+    others. md5_roles: None where the admin may not see verifiers. trusted: (line, databases, users)
+    of pg_hba.conf, as far as the admin may see it. refused: (what norn has to do, the server's
+    word)."""
 
     version: int
     admin: str
@@ -46,16 +57,23 @@ class Facts:
     password_encryption: str
     open_databases: tuple[str, ...]
     md5_roles: tuple[str, ...] | None
+    foreign_open: tuple[str, ...] = ()
+    trusted: tuple[tuple[int, str, str], ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 async def read(session: Session, norn_databases: frozenset[str]) -> Facts:
-    """One round trip, two where verifiers can be read. Raises psycopg.Error."""
+    """Raises psycopg.Error."""
     shared = sorted({"postgres", "template1"} | norn_databases)
     async with session.conn.pipeline():
         me = await session.conn.execute(_ME)
         opened = await session.conn.execute(_OPEN, [shared])
         mine = await me.fetchall()
         names = await opened.fetchall()
+    conn = session.conn
+    readable = await (await conn.execute(_HBA_READABLE)).fetchone()
+    trusted = await (await conn.execute(_TRUST)).fetchall() if readable and readable[0] else []
+    refused = await _refused(session) if mine[0][1] or mine[0][3] else ()
     md5 = None
     if session.authid_readable:
         md5 = tuple(row[0] for row in await (await session.conn.execute(_MD5)).fetchall())
@@ -68,9 +86,35 @@ async def read(session: Session, norn_databases: frozenset[str]) -> Facts:
         createrole,
         limits_temp_files,
         encryption,
-        tuple(row[0] for row in names),
+        tuple(name for name, shared in names if shared),
         md5,
+        tuple(name for name, shared in names if not shared),
+        tuple((line, databases, users) for line, databases, users in trusted),
+        refused,
     )
+
+
+async def _refused(session: Session) -> tuple[tuple[str, str], ...]:
+    """What norn's admin has to do with every app's role, tried on one that never comes to be."""
+    role = SQL("{}").format(Identifier(f"norn_doctor_{secrets.token_hex(6)}"))
+    steps = [
+        ("make a role", SQL("CREATE ROLE {} NOLOGIN CONNECTION LIMIT 1")),
+        ("alter a role", SQL("ALTER ROLE {} LOGIN VALID UNTIL 'infinity'")),
+        ("set a role's settings", SQL("ALTER ROLE {} SET statement_timeout = '1min'")),
+        ("comment on a role", SQL("COMMENT ON ROLE {} IS 'norn doctor'")),
+    ]
+    if session.version < 160000:  # from 16 on, createrole_self_grant does it
+        steps.append(("join a role", SQL("GRANT {} TO CURRENT_USER")))
+    steps.append(("own for a role", SQL("SET LOCAL ROLE {}")))
+    refused: list[tuple[str, str]] = []
+    async with session.conn.transaction(force_rollback=True):
+        for what, statement in steps:
+            try:
+                async with session.conn.transaction():
+                    await session.conn.execute(statement.format(role))
+            except psycopg.Error as fault:
+                refused.append((what, message(fault)))
+    return tuple(refused)
 
 
 async def wrong_password_passes(url: Secret, name: str, seconds: float) -> bool:
@@ -152,6 +196,25 @@ def _rights(facts: Facts) -> Iterator[Problem]:
             "an app's queries may fill the disk with temporary files",
             f"as a superuser: GRANT SET ON PARAMETER temp_file_limit TO {admin}",
         )
+    for what, word in facts.refused:
+        yield Problem(
+            Severity.BLOCKING,
+            "Denied",
+            f"{facts.admin} cannot {what}: {word}",
+            f"as a superuser: ALTER ROLE {admin} CREATEROLE",
+        )
+    if facts.foreign_open:
+        shown = facts.foreign_open[:_SHOWN]
+        rest = len(facts.foreign_open) - len(shown)
+        more = f" and {rest} more" if rest else ""
+        yield Problem(
+            Severity.WARNING,
+            "ForeignPublicConnect",
+            f"every role, apps' included, may connect to {', '.join(shown)}{more}: an app that can "
+            "connect elsewhere can drop its own database",
+            "as their owner: "
+            + "; ".join(f"REVOKE CONNECT ON DATABASE {quoted(n)} FROM PUBLIC" for n in shown),
+        )
     for name in facts.open_databases:
         grant = "" if name != "postgres" else f"; GRANT CONNECT ON DATABASE postgres TO {admin}"
         yield Problem(
@@ -176,6 +239,13 @@ def _logins(facts: Facts, wrong_password: bool, published_password: bool) -> Ite
             "PublishedPassword",
             "role norn has the password that the manual prints",
             "if others reach this server: ALTER ROLE norn PASSWORD … and set NORN_DATABASE_URL",
+        )
+    for line, databases, users in facts.trusted:
+        yield Problem(
+            Severity.WARNING,
+            "TrustRule",
+            f"line {line} of pg_hba.conf trusts {users} on {databases} without a password",
+            "replace trust by scram-sha-256 there, then SELECT pg_reload_conf()",
         )
     if facts.password_encryption != "scram-sha-256":
         yield Problem(
