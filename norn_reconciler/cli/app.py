@@ -16,7 +16,7 @@ from norn_reconciler.settings import Settings
 # Module → the commands it registers.
 GROUPS: Mapping[str, frozenset[str]] = {
     "act": frozenset({"run", "plan", "apply"}),
-    "ask": frozenset({"reconcile", "confirm", "adopt", "forget", "pause", "resume"}),
+    "ask": frozenset({"reconcile", "confirm", "adopt", "rotate", "forget", "pause", "resume"}),
     "look": frozenset({"status", "describe", "events", "env"}),
     "specs": frozenset({"validate", "schema"}),
     "check": frozenset({"health", "doctor", "db"}),

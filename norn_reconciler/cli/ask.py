@@ -123,6 +123,15 @@ def adopt(
 
 
 @app.command()
+def rotate(name: AppArgument, timeout: WaitOption = 60.0) -> None:
+    """Give an app new passwords on every service, prove them, and deliver them together.
+
+    Sessions that are open stay open. [dim]norn rotate mail-agent[/dim]
+    """
+    _request("rotate", name, None, True, timeout)
+
+
+@app.command()
 def forget(name: AppArgument, timeout: WaitOption = 60.0) -> None:
     """Drop norn's records of a removed app. What it left on the servers stays."""
     _request("forget", name, None, True, timeout)

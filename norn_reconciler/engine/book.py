@@ -37,7 +37,7 @@ from norn_reconciler.model.records import (
     ServiceRecord,
     Store,
 )
-from norn_reconciler.model.secret import Credential
+from norn_reconciler.model.secret import DUE, Credential
 from norn_reconciler.model.status import Condition, Event
 
 UNSAID = 1000  # events kept while norn_db is away
@@ -359,7 +359,8 @@ class Book(Mirror):
                 text = "a new generation is on its way"
                 total = Condition(status.READY, status.FALSE, "Progressing", text, now)
         was = conditions.get(status.READY)
-        if total.status == status.TRUE and (checks or was is None or was.status != status.TRUE):
+        looks = checks or was is None or was.status != status.TRUE
+        if total.status == status.TRUE and looks and not self._rotating(entry, draft):
             try:
                 if self._delivery.deliver(entry.app, self):
                     text = "env file written"
@@ -376,6 +377,12 @@ class Book(Mirror):
             conditions[status.MIGRATION] = pending.with_transition(before)
         else:
             conditions.pop(status.MIGRATION, None)
+
+    def _rotating(self, entry: Entry, draft: _Draft) -> bool:
+        """Whether some server has not got its new password yet: the file still has the old ones."""
+        app = entry.app.name
+        rows = (draft.services.get((k, app), self.service(k, app)) for k in entry.app.sections)
+        return any(row.mark is not None and row.mark.fingerprint == DUE for row in rows)
 
     def _finish(self, draft: _Draft, apps: Collection[AppName]) -> None:
         now = datetime.now(UTC)

@@ -30,7 +30,7 @@ from norn_reconciler.model.outcome import (
 )
 from norn_reconciler.model.plan import Effect, Severity
 from norn_reconciler.model.ports import AnyProvider, Fence
-from norn_reconciler.model.secret import Credential
+from norn_reconciler.model.secret import LOST, Credential, CredentialMark
 
 CHUNK = 100  # apps written in one round: a dropped file waits for one chunk at most
 PROOFS = 16  # apps that are logged in as at once
@@ -350,7 +350,8 @@ class Lane:
         if case.acted and case.proof is not None and case.proof.ok:
             after = replace(after, mark=case.wanted.applied)
         if case.password_lost:
-            after = replace(after, mark=None)  # the next round sets it
+            generation = before.mark.generation if before.mark is not None else 1
+            after = replace(after, mark=CredentialMark(LOST, generation))  # the next round sets it
         if isinstance(outcome, Converged) and after.desired_digest != case.digest:
             after = replace(after, desired_digest=case.digest)
         return AppReport(

@@ -1,4 +1,4 @@
-"""A person's requests, done by the writer: reconcile, confirm, adopt, forget, pause, resume. Each
+"""A person's requests, done by the writer: reconcile, confirm, adopt, rotate, forget, … Each
 is a row; the CLI puts it there and follows it."""
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from norn_reconciler.model.records import (
     OperationState,
     Store,
 )
+from norn_reconciler.model.secret import DUE, CredentialMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,8 @@ class Operations:
                 text = await self._forget(app)
             case "adopt":
                 text = await self._adopt(app, operation.digest)
+            case "rotate":
+                text = await self._rotate(app)
             case other:
                 raise ValueError(f"this version knows no operation {other}")
         return await self._end(operation, OperationState.DONE, text)
@@ -156,6 +159,29 @@ class Operations:
             lane.probes.at_once(app)
         engine.enqueue([app])
         self.following = True
+
+    async def _rotate(self, app: AppName) -> str:
+        """The next generation of each password is wanted from now on; the lanes set it, prove it,
+        and deliver it together. norn_db has it first: a crash between two services goes on."""
+        engine, book = self._engine, self._engine.book
+        async with book.turn:
+            entry = book.entries.get(app)
+            if entry is None or entry.leaving:
+                raise ValueError(f"no file asks for {app}")
+            rows = {
+                (key, app): replace(row, mark=CredentialMark(DUE, row.mark.generation + 1))
+                for key in sorted(entry.app.sections)
+                if (row := book.service(key, app)).mark is not None
+            }
+            if not rows:
+                raise ValueError(f"{app} has no password yet")
+            await book.write(Changes(services=rows))
+            book.begin(app)
+        engine.enqueue([app])
+        return (
+            f"{app} gets {len(rows)} new passwords; open sessions stay: restart it when its env "
+            "file has changed"
+        )
 
     async def _forget(self, app: AppName) -> str:
         book = self._engine.book

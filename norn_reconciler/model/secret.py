@@ -44,6 +44,10 @@ class Secret:
         raise TypeError("a Secret is not to be serialised")
 
 
+LOST = "lost"  # stands for a fingerprint: the server has another password than the one applied
+DUE = "due"  # and here: a person asked for the next generation, which no server has yet
+
+
 @dataclass(frozen=True, slots=True)
 class CredentialMark:
     """Which password was applied, without the password.

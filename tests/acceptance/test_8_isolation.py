@@ -195,3 +195,26 @@ def test_an_app_with_all_its_connections_in_use_is_not_mistaken_for_one_with_ano
             )
         assert norn.events("drift.detected", app) == []
         assert norn.env(app) == env
+
+
+def test_rotation_changes_every_password_of_one_app_and_nothing_else(norn: Norn, name) -> None:
+    app, bystander = name("rotates"), name("stays")
+    norn.write("rotates.yaml", spec(app))
+    norn.write("stays.yaml", spec(bystander))
+    with norn.daemon():
+        norn.until_ready(app, bystander)
+        old, theirs = norn.env(app), norn.env(bystander)
+        with psycopg.connect(old["DATABASE_URL"], autocommit=True) as open_session:
+            norn.run("rotate", app)
+            until(lambda: norn.env(app) != old, told=norn.story)
+            new = norn.env(app)
+            assert all(works() for works in logins(new).values())
+            assert not any(works() for works in logins(old).values())
+            assert open_session.execute("SELECT 1").fetchone() == (1,)
+        assert norn.env(bystander) == theirs
+        norn.until_ready(app)
+    with norn.daemon():
+        norn.until_ready(app)
+        other_generation = norn.env(app)
+        assert other_generation == new, "the generation outlives the process"
+    assert norn.run("plan", "--check")

@@ -10,6 +10,7 @@ from norn_reconciler.engine.probes import AGAIN, LEAST, Probes
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import Unavailable
 from norn_reconciler.model.records import Snapshot
+from norn_reconciler.model.secret import LOST
 from tests.unit.engine.test_round import World, fleet, member
 
 HOUR = 3600.0
@@ -111,7 +112,8 @@ async def test_a_password_that_somebody_changed_is_set_again_and_told() -> None:
     world.clock.now += 2 * HOUR
     await world.round()
     assert world.store.events().count(logs.DRIFT_DETECTED) == 1
-    assert world.book.service("box", A).mark is None, "the next round sets it"
+    mark = world.book.service("box", A).mark
+    assert (mark.fingerprint, mark.generation) == (LOST, 1), "the next round sets it"
     assert world.engine.queues["box"].waiting()[A] <= 0
 
 
