@@ -298,8 +298,12 @@ class Book(Mirror):
             conditions.pop(status.ISOLATION, None)
             return
         found = {key: draft.talk.verified.get((key, app)) for key in services}
-        after = status.isolation(before, found, datetime.now(UTC))
-        if before is not None and not fresh and before.status == after.status:
+        unknown = any(
+            self.service(key, app).mark is None and self.owned(key, app) for key in services
+        )
+        after = status.isolation(before, found, datetime.now(UTC), unknown_password=unknown)
+        same = before is not None and before.status == after.status
+        if same and not fresh and after.status != status.UNKNOWN:
             return  # only the time in its text would move
         conditions[status.ISOLATION] = after.with_transition(before)
         if after.status == status.FALSE and (before is None or before.message != after.message):

@@ -306,6 +306,7 @@ class Lane:
             and not case.plan.actions
             and case.plan.blocked is None
             and self.provider.key in case.entry.app.sections
+            and case.wanted.applied is not None  # an adopted user's password is not norn's to try
         )
 
     def _endpoint_answers(self, cases: Mapping[AppName, Case]) -> None:

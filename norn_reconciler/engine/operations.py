@@ -169,9 +169,9 @@ class Operations:
             if entry is None or entry.leaving:
                 raise ValueError(f"no file asks for {app}")
             rows = {
-                (key, app): replace(row, mark=CredentialMark(DUE, row.mark.generation + 1))
+                (key, app): replace(row, mark=CredentialMark(DUE, _next(row.mark)))
                 for key in sorted(entry.app.sections)
-                if (row := book.service(key, app)).mark is not None
+                if (row := book.service(key, app)).mark is not None or book.owned(key, app)
             }
             if not rows:
                 raise ValueError(f"{app} has no password yet")
@@ -246,6 +246,11 @@ class Operations:
             state=state.value,
             result=text,
         )
+
+
+def _next(mark: CredentialMark | None) -> int:
+    """An adopted user, whose password norn never set, gets the first one."""
+    return 1 if mark is None else mark.generation + 1
 
 
 def _words(outcome: object) -> str:

@@ -47,6 +47,8 @@ def isolation(
     before: Condition | None,
     found: Mapping[str, Verification | None],
     now: datetime,
+    *,
+    unknown_password: bool = False,
 ) -> Condition:
     """One app's isolation, over all its services. found: service → its last verification, None
     where this process has made none: what an earlier one found then stands."""
@@ -61,7 +63,10 @@ def isolation(
     if len(told) < len(found):
         if before is not None and before.status != UNKNOWN:
             return before
-        return Condition(ISOLATION, UNKNOWN, "Pending", "not yet tried", now)
+        text = "norn does not know its password, and cannot log in as it: norn rotate gives it one"
+        return Condition(
+            ISOLATION, UNKNOWN, "Pending", text if unknown_password else "not yet tried", now
+        )
     times = ", ".join(f"{key} {v.response_ms:.0f} ms" for key, v in told)
     text = (
         "as the app: its own place works, a wrong password and a neighbour's place are refused "

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import ClassVar, Generic, TypeVar
 
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.inventory import ObjectKey, Owned
+from norn_reconciler.model.inventory import ObjectKey, Origin, Owned
 from norn_reconciler.model.secret import CredentialMark
 
 D = TypeVar("D")
@@ -27,6 +27,22 @@ class Wanted(Generic[D]):
     desired: D
     owned: Owned = field(default_factory=dict)
     applied: CredentialMark | None = None
+
+    def keeps_password(self, user: ObjectKey) -> bool:
+        """Whether `user` was adopted and still has the password it came with, which norn does not
+        know: it stays until a person asks for another (`norn rotate`)."""
+        row = self.owned.get(user)
+        return self.applied is None and row is not None and row.origin is Origin.ADOPTED
+
+    def password_kept(self, user: ObjectKey) -> Problem:
+        """What to say of it."""
+        return Problem(
+            Severity.WARNING,
+            "PasswordKept",
+            f"{' '.join(user)} keeps the password it had, which norn does not know: it can neither "
+            "be delivered nor proven",
+            f"norn rotate {self.app}: it gets a new one, and its clients have to be restarted",
+        )
 
 
 class Effect(StrEnum):

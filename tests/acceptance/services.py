@@ -57,6 +57,11 @@ class Services:
         found = self.sql("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", role)
         return found[0][0] if found else None
 
+    def client(self, user: str, password: str) -> valkey.Valkey:
+        """Valkey as this user."""
+        kept = self.valkey.connection_pool.connection_kwargs
+        return valkey.Valkey(kept["host"], kept["port"], username=user, password=password)
+
     def acl_user(self, app: str) -> Any:
         return self.valkey.acl_getuser(app)
 

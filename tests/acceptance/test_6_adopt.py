@@ -17,9 +17,17 @@ def test_a_user_and_a_topic_are_adopted_and_outlive_their_file(norn, services, n
     norn.write("other.yaml", spec(other, postgres=False, events=False))
     with norn.daemon(NORN_GRACE_SECONDS="0.3") as daemon:
         norn.until_ready(other)
-        assert norn.condition(app, "KeyspaceReady")["reason"] == "Conflict"
+        for kind in ("KeyspaceReady", "TopicsReady"):
+            until(lambda kind=kind: norn.condition(app, kind).get("reason") == "Conflict")
         shown = norn.run("adopt", app, "--yes")
         assert "adopted" in shown and f"{app}.in" in shown
+        until(lambda: norn.condition(app, "KeyspaceReady").get("reason") == "PasswordKept")
+        old = services.client(app, "secret")
+        assert old.ping(), "its clients go on with the password they have"
+        old.close()
+        assert norn.condition(app, "Ready")["status"] != "True"
+        until(lambda: "norn rotate" in norn.run("status", app), told=norn.story)
+        norn.run("rotate", app)
         norn.until_ready(app)
         origins = {
             r["kind"]: r["origin"]

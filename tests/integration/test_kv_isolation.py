@@ -11,7 +11,7 @@ import pytest
 import valkey
 
 from norn_reconciler.model.app import App, AppName
-from norn_reconciler.model.secret import Credential, CredentialMark, Secret
+from norn_reconciler.model.secret import DUE, Credential, CredentialMark, Secret
 from norn_reconciler.providers.kv.provider import KvProvider
 from norn_reconciler.providers.kv.rules import COMMANDS, app_rules, differences, parse
 from norn_reconciler.providers.kv.section import KvSection
@@ -201,6 +201,11 @@ async def test_an_adopted_user_is_kept_and_shut(server: OwnServer, provider: KvP
     with raw(server, b"AUTH mail old", b"MONITOR") as sock:
         await world.converge(MAIL)
         assert is_closed(sock)
+    with raw(server, b"AUTH mail old", b"GET mail:k") as sock:
+        assert not is_closed(sock), "it keeps its password, and has norn's rules"
+    assert not (await provider.prove(MAIL, credential("mail"))).ok
+    world.marks[MAIL.name] = CredentialMark(DUE, 1)  # norn rotate
+    await world.converge(MAIL)
     assert (await provider.prove(MAIL, credential("mail"))).ok
     await world.converge(App(MAIL.name, {}))
     assert (line_of(server.url, "mail") or "").startswith("user mail off ")

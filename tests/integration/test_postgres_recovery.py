@@ -11,7 +11,7 @@ from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import Conflict, Denied, Rejected
 from norn_reconciler.model.inventory import Held, HeldState, Origin
 from norn_reconciler.model.plan import Effect, Severity
-from norn_reconciler.model.secret import Secret
+from norn_reconciler.model.secret import DUE, CredentialMark, Secret
 from norn_reconciler.providers.postgres.database_actions import CreateDatabase, HardenSchema
 from norn_reconciler.providers.postgres.provider import PostgresProvider
 from norn_reconciler.providers.postgres.role_actions import CreateRole
@@ -368,6 +368,13 @@ async def test_adoption_needs_a_superusers_grant_and_then_converges(
         grant = f'GRANT "{name}" TO norn_admin WITH ADMIN TRUE, INHERIT TRUE, SET TRUE'
         assert applied.error.remedy == f"as a superuser: {grant}"
         await admin.run(grant.replace(f'"{name}"', "{}"), name)
+    stored = "SELECT rolpassword FROM pg_authid WHERE rolname = 'NAME'".replace("NAME", name)
+    before = await admin.run(stored)
+    await world.converge(app)
+    assert await admin.run(stored) == before, "it keeps the password it had"
+    (plan,) = (await world.plans([app])).values()
+    assert [p.reason for p in plan.problems] == ["PasswordKept"]
+    world.marks[name] = CredentialMark(DUE, 1)  # norn rotate
     await world.converge(app)
     assert (await world.provider.prove(app, credential(name))).ok
     assert await admin.run("SELECT x FROM kept", database=database) == [(42,)]

@@ -78,6 +78,8 @@ def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]
     actions += _user(wanted, observed)
     actions += _acls(wanted, observed, strangers)
     problems += foreign_grants(desired.app, observed.foreign)
+    if observed.mechanisms and wanted.keeps_password(user_key(desired.app)):
+        problems.append(wanted.password_kept(user_key(desired.app)))
     return Plan(tuple(actions), tuple(problems))
 
 
@@ -125,6 +127,8 @@ def _user(wanted: Wanted[Desired], observed: Observed) -> Iterator[EventsAction]
         yield CreateUser(USER, app, credential, "absent")
         return
     why = ""
+    if wanted.keeps_password(user_key(app)):
+        return
     if MECHANISM not in observed.mechanisms:
         why = f"has {', '.join(sorted(observed.mechanisms))} only"
     elif observed.mechanisms[MECHANISM] != ITERATIONS:

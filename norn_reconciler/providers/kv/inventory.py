@@ -33,7 +33,7 @@ def confirm(wanted: Wanted[Desired], observed: Observed, done: Sequence[KvAction
     now = replace(wanted, owned=rows)
     user = observed.user if observed.user is not None and owns(now, observed.user) else None
     if (row := rows.pop(key, None)) is not None:
-        kept = _user(row, desired, replace(observed, user=user), done)
+        kept = _user(row, now, replace(observed, user=user), done)
         if kept is not None:
             rows[key] = kept
     if desired.namespace is not None and _reaches(user, desired.namespace):
@@ -53,12 +53,16 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> Owned:
     return {(USER, desired.app): Held(USER, desired.app, origin=Origin.ADOPTED)}
 
 
-def _user(row: Held, desired: Desired, observed: Observed, done: Sequence[KvAction]) -> Held | None:
+def _user(
+    row: Held, wanted: Wanted[Desired], observed: Observed, done: Sequence[KvAction]
+) -> Held | None:
     """None when nothing of it remains."""
-    if desired.namespace is not None:
+    if wanted.desired.namespace is not None:
         if observed.user is None:
             return row
-        return _settled(row, wanted_rules(desired, observed), observed.user, observed, done)
+        # `wanted` has been robbed of this row on its way: it says whether the user was adopted.
+        whole = replace(wanted, owned={**wanted.owned, row.key: row})
+        return _settled(row, wanted_rules(whole, observed), observed.user, observed, done)
     saved = not observed.persistence.durable or (
         not observed.unsaved and any(isinstance(a, DeleteUser | SaveUsers) for a in done)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from norn_reconciler.model.inventory import Held, HeldState, Origin, Owned
 from norn_reconciler.model.plan import Plan, Problem, Severity, Wanted
@@ -53,11 +54,13 @@ def plan(wanted: Wanted[Desired], observed: Observed, reserved: frozenset[str]) 
     return Plan(tuple(actions), tuple(_warnings(wanted, observed)))
 
 
-def wanted_rules(desired: Desired, observed: Observed) -> Rules:
-    """The rules of a declared app's user on this server."""
+def wanted_rules(wanted: Wanted[Desired], observed: Observed) -> Rules:
+    """The rules of a declared app's user on this server. An adopted one keeps its passwords until
+    a person has them changed."""
+    desired = wanted.desired
     if desired.namespace is None:
         raise ValueError(f"{desired.app} wants no access")
-    return app_rules(
+    rules = app_rules(
         desired.app,
         desired.namespace,
         desired.password_sha256,
@@ -65,6 +68,14 @@ def wanted_rules(desired: Desired, observed: Observed) -> Rules:
         info=desired.info,
         channels=desired.channels,
     )
+    kept = _kept_passwords(wanted, observed)
+    return replace(rules, passwords=kept) if kept else rules
+
+
+def _kept_passwords(wanted: Wanted[Desired], observed: Observed) -> frozenset[str]:
+    if observed.user is None or not wanted.keeps_password((USER, wanted.desired.app)):
+        return frozenset()
+    return observed.user.passwords
 
 
 def owns(wanted: Wanted[Desired], user: Rules) -> bool:
@@ -91,7 +102,7 @@ def holds(rules: Rules, user: Rules, row: Held | None) -> tuple[Difference, ...]
 
 def _declared(wanted: Wanted[Desired], observed: Observed) -> Iterator[KvAction]:
     desired, user = wanted.desired, observed.user
-    rules = wanted_rules(desired, observed)
+    rules = wanted_rules(wanted, observed)
     if user is None:
         yield CreateUser(USER, desired.app, rules)
         return
@@ -99,7 +110,7 @@ def _declared(wanted: Wanted[Desired], observed: Observed) -> Iterator[KvAction]
     differs = holds(rules, user, row)
     if any(d.aspect == "passwords" for d in differs):
         yield SetPassword(USER, desired.app, rules, differs)
-    elif wanted.applied != desired.mark:
+    elif wanted.applied != desired.mark and not _kept_passwords(wanted, observed):
         unproven = Difference("password", "proven by a login", "not proven yet")
         yield SetPassword(USER, desired.app, rules, (*differs, unproven))
     elif differs:
@@ -143,6 +154,8 @@ def _warnings(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
             f"the keys of the former namespace {namespace} are retained; the app cannot reach them",
             f"look at them with: valkey-cli --scan --pattern '{namespace}:*'",
         )
+    if _kept_passwords(wanted, observed):
+        yield wanted.password_kept((USER, wanted.desired.app))
     if observed.persistence is Persistence.NONE:
         yield Problem(
             Severity.WARNING,

@@ -15,9 +15,12 @@ from norn_reconciler.providers.postgres.state import UNLIMITED
 class RevokeRight(PostgresAction):
     """Takes one right on a database from PUBLIC or another norn app.
 
+    owner: of the database, as whom it is done: among several roles that norn may act as the server
+    would choose the grantor, and revoke nothing where it chose another than who granted.
     via: a foreign role that handed it on; its grant option goes, and with it all it handed on.
     """
 
+    owner: str
     grantee: str
     privilege: str
     via: str | None = None

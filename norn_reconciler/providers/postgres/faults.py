@@ -17,6 +17,10 @@ _STATEMENT_TIMEOUT = "57014"
 _FULL = ("too many connections", "too many clients", "remaining connection slots")
 
 
+class DearLogin(Rejected):
+    """Logging in as the app would keep norn busy for longer than is safe."""
+
+
 def translate(fault: BaseException, *, object: str = "", remedy: str = "") -> ServiceError:
     """remedy: what to type where the admin lacks a right."""
     if isinstance(fault, ServiceError):

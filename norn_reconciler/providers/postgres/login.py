@@ -11,11 +11,17 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from norn_reconciler.model.errors import Rejected, ServiceError, Unavailable
-from norn_reconciler.model.outcome import BUSY, NEIGHBOUR_OPEN, OPEN_TO_ALL, Proof
+from norn_reconciler.model.outcome import (
+    BUSY,
+    NEIGHBOUR_OPEN,
+    OPEN_TO_ALL,
+    WRONG_PASSWORD,
+    Proof,
+)
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.postgres.client import Connection, bounded, logged_in
 from norn_reconciler.providers.postgres.database_actions import CreateExtension, InsideAction
-from norn_reconciler.providers.postgres.faults import message, refused_login, translate
+from norn_reconciler.providers.postgres.faults import DearLogin, message, refused_login, translate
 from norn_reconciler.providers.postgres.state import SERVICE
 
 Trust = tuple[tuple[str, str], ...]
@@ -32,6 +38,8 @@ async def prove(url: Secret, name: str, seconds: float, trust: Trust) -> Proof:
     reason = kind = ""
     try:
         await bounded(ask(), seconds)
+    except DearLogin as dear:
+        reason, kind = str(dear), WRONG_PASSWORD
     except psycopg.Error as fault:
         reason, kind = _why(fault), refused_login(fault)
         if not reason:
@@ -100,7 +108,7 @@ async def inside(
                         SQL("CREATE EXTENSION IF NOT EXISTS {}").format(Identifier(extension))
                     )
                 case _:
-                    await _close_schema_public(conn)
+                    await _close_schema_public(conn, action.name)
 
     try:
         await bounded(work(), seconds)
@@ -113,10 +121,26 @@ async def inside(
         raise translate(fault, object=action.name) from fault
 
 
-async def _close_schema_public(conn: Connection) -> None:
-    """An app that dropped its schema public has nothing to close."""
+_OPEN_SCHEMA = """
+SELECT pg_get_userbyid(n.nspowner)
+  FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) x
+ WHERE n.nspname = 'public' AND x.grantee = 0
+"""
+
+
+async def _close_schema_public(conn: Connection, database: str) -> None:
+    """An app that dropped its schema public has nothing to close. Where the schema is somebody
+    else's the server only warns, so it is read back."""
     with suppress(psycopg.errors.InvalidSchemaName):
         await conn.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    still = await (await conn.execute(_OPEN_SCHEMA)).fetchone()
+    if still is not None:
+        raise Rejected(
+            SERVICE,
+            f"schema public of {database} belongs to {still[0]} and is open to everybody",
+            object=database,
+            remedy=f"in {database}, as {still[0]}: REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        )
 
 
 def _why(fault: psycopg.Error) -> str:

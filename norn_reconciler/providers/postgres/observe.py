@@ -33,11 +33,13 @@ SELECT current_user,
 """
 
 # 'SET' as a kind of membership exists from 16 on; before, membership included it.
-_ROLES = """
+_ROLES = r"""
 SELECT r.rolname, r.oid::int8, r.rolcanlogin, r.rolsuper, r.rolcreatedb, r.rolcreaterole,
        r.rolreplication, r.rolbypassrls, r.rolinherit, r.rolconnlimit,
        CASE WHEN r.rolvaliduntil < 'infinity' THEN r.rolvaliduntil::text END,
-       r.rolconfig, shobj_description(r.oid, 'pg_authid'),
+       -- what else it set for itself is its own, and may be of any size
+       ARRAY(SELECT left(c, 200) FROM unnest(r.rolconfig) c WHERE c LIKE 'temp\_file\_limit=%%'),
+       shobj_description(r.oid, 'pg_authid'),
        pg_has_role(r.oid, 'USAGE') AND pg_has_role(r.oid, %(set)s)
   FROM pg_roles r
  WHERE r.rolname = ANY(%(roles)s::text[])
@@ -76,7 +78,7 @@ SELECT d.datname, CASE WHEN x.grantee = 0 THEN '' ELSE pg_get_userbyid(x.grantee
 # Only what the admin may reset: a superuser's settings are a superuser's business. pg_settings
 # hides the three that are named here, though anybody may set them on a database.
 _SETTINGS = """
-SELECT d.datname, split_part(c.setting, '=', 1), c.setting
+SELECT d.datname, split_part(c.setting, '=', 1), left(c.setting, 200)
   FROM pg_database d
   JOIN pg_db_role_setting s ON s.setdatabase = d.oid AND s.setrole = 0
  CROSS JOIN unnest(s.setconfig) AS c(setting)

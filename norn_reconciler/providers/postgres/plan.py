@@ -146,7 +146,9 @@ def _mend_role(wanted: Wanted[Desired], observed: Observed, role: Role) -> Itera
             f"CONNECTION LIMIT {desired.connections}",
             f"CONNECTION LIMIT {role.connection_limit}",
         )
-    if wanted.applied != desired.credential.mark:
+    if wanted.keeps_password(key):
+        pass
+    elif wanted.applied != desired.credential.mark:
         yield SetPassword(*key, desired.credential, "not recorded as set")
     elif role.password is False:
         yield SetPassword(*key, desired.credential, "another password")
@@ -174,27 +176,29 @@ def _database(
 ) -> Iterator[PostgresAction]:
     desired = wanted.desired
     key = (DATABASE, name)
-    harden = HardenSchema(*key, desired.role, desired.credential)
+    settings: Mapping[str, str] = {}
     if standing in (Standing.ABSENT, Standing.LEFTOVER):
         if database is not None:
             yield DropInvalidDatabase(*key, database.oid)
         yield CreateDatabase(*key, desired.role)
         yield SealDatabase(*key)
-        yield harden
-        yield from _extensions(desired, key, {})
     elif standing is Standing.OURS and database is not None:
         yield from _mend_database(database, desired.role)
         row = wanted.owned.get(key)
-        if row is None or HARDENED not in row.settings:
-            yield harden
-        yield from _extensions(desired, key, row.settings if row is not None else {})
+        settings = row.settings if row is not None else {}
+    else:
+        return
+    if not wanted.keeps_password((ROLE, desired.role)):  # else nobody can log in to do it
+        yield from _inside(desired, key, settings)
 
 
-def _extensions(
+def _inside(
     desired: Desired, key: tuple[str, str], settings: Mapping[str, str]
 ) -> Iterator[PostgresAction]:
-    """Those that norn has not made in this database yet. It never looks whether they are still
-    there: the database is its owner's."""
+    """What norn has not done in this database yet. It never looks whether it is still so: the
+    database is its owner's."""
+    if HARDENED not in settings:
+        yield HardenSchema(*key, desired.role, desired.credential)
     for extension in desired.extensions:
         if EXTENSION + extension not in settings:
             yield CreateExtension(*key, desired.role, desired.credential, extension)
@@ -229,7 +233,7 @@ def _shut_out(database: Database, owner: str) -> Iterator[PostgresAction]:
                 if (via, grant.privilege) in handed_on:
                     continue
                 handed_on.add((via, grant.privilege))
-            yield RevokeRight(DATABASE, database.name, grant.grantee, grant.privilege, via)
+            yield RevokeRight(DATABASE, database.name, owner, grant.grantee, grant.privilege, via)
 
 
 def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Database]:

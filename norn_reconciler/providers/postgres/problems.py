@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from norn_reconciler.model.plan import Problem, Severity, Wanted
 from norn_reconciler.providers.postgres.actions import quoted
 from norn_reconciler.providers.postgres.ownership import Standing, held_databases
-from norn_reconciler.providers.postgres.state import DATABASE, PUBLIC, Desired, Observed, Role
+from norn_reconciler.providers.postgres.state import DATABASE, PUBLIC, ROLE, Desired, Observed, Role
 
 
 def of(
@@ -17,6 +17,8 @@ def of(
     found = list(_blocking(wanted, observed, role_is, database_is))
     if observed.role is not None and role_is is Standing.OURS:
         found += _foreign_members(observed.role)
+        if wanted.keeps_password((ROLE, observed.role.name)):
+            found.append(wanted.password_kept((ROLE, observed.role.name)))
     if database_is is Standing.OURS:
         found += _foreign_grants(wanted, observed)
     found += _retained(wanted, observed)

@@ -102,16 +102,23 @@ def _(action: CommentRole, version: int, verifier: str) -> list[Composed]:
 
 @statements.register
 def _(action: DisableLogin, version: int, verifier: str) -> list[Composed]:
-    return [SQL("ALTER ROLE {} NOLOGIN").format(Identifier(action.name))]
+    """Its sessions go first: one that has just altered its own role would hold this up for as long
+    as it likes. What it opens meanwhile is ended in a later phase."""
+    disable = SQL("ALTER ROLE {} NOLOGIN").format(Identifier(action.name))
+    return [*_end_sessions(action.name, ""), disable]
 
 
 @statements.register
 def _(action: EndSessions, version: int, verifier: str) -> list[Composed]:
-    """All are told first, then each is waited for."""
+    return _end_sessions(action.role, action.database or "")
+
+
+def _end_sessions(role: str, database: str) -> list[Composed]:
+    """All are told first, then each is waited for. database: "" is any."""
     of = SQL(
         "FROM pg_catalog.pg_stat_activity a WHERE a.usename = {role}"
         " AND ({database} = '' OR a.datname = {database})"
-    ).format(role=Literal(action.role), database=Literal(action.database or ""))
+    ).format(role=Literal(role), database=Literal(database))
     return [
         SQL("SELECT count(pg_catalog.pg_terminate_backend(a.pid)) {}").format(of),
         SQL("SELECT count(pg_catalog.pg_terminate_backend(a.pid, {})) {}").format(
@@ -132,13 +139,14 @@ def _(action: RevokeMembership, version: int, verifier: str) -> list[Composed]:
 def _(action: RevokeRight, version: int, verifier: str) -> list[Composed]:
     right, database = SQL(action.privilege), Identifier(action.name)
     if action.via is not None:
-        return [
-            SQL("REVOKE GRANT OPTION FOR {} ON DATABASE {} FROM {} CASCADE").format(
-                right, database, Identifier(action.via)
-            )
-        ]
-    grantee = SQL("PUBLIC") if action.grantee == PUBLIC else Identifier(action.grantee)
-    return [SQL("REVOKE {} ON DATABASE {} FROM {} CASCADE").format(right, database, grantee)]
+        revoke = SQL("REVOKE GRANT OPTION FOR {} ON DATABASE {} FROM {} CASCADE").format(
+            right, database, Identifier(action.via)
+        )
+    else:
+        grantee = SQL("PUBLIC") if action.grantee == PUBLIC else Identifier(action.grantee)
+        revoke = SQL("REVOKE {} ON DATABASE {} FROM {} CASCADE").format(right, database, grantee)
+    as_owner = SQL("SET LOCAL ROLE {}").format(Identifier(action.owner))
+    return [as_owner, revoke, Composed([SQL("RESET ROLE")])]
 
 
 @statements.register

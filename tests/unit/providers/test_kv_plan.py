@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.inventory import Held, HeldState, Origin, Owned
 from norn_reconciler.model.plan import Effect, Plan, Severity, Wanted
-from norn_reconciler.model.secret import CredentialMark
+from norn_reconciler.model.secret import DUE, CredentialMark
 from norn_reconciler.providers.kv.actions import (
     CreateUser,
     DeleteUser,
@@ -230,9 +230,14 @@ def test_somebody_elses_user_blocks_and_can_be_adopted() -> None:
     assert rows == {KEY: Held(USER, "mail", HeldState.OWNED, Origin.ADOPTED)}
     server.owned = rows
     # Whoever logged in before may still be listening to what it no longer may.
-    assert kinds(server.round("ns")) == [SetPassword, EndSessions]
+    assert kinds(server.round("ns")) == [SetUser, EndSessions]
     assert server.plan("ns").actions == ()
+    assert [p.reason for p in server.plan("ns").problems] == ["PasswordKept"]
+    assert server.user.passwords == {OTHER}, "it keeps the password it had"
     assert server.owned[KEY].origin is Origin.ADOPTED
+    server.applied = CredentialMark(DUE, 1)  # norn rotate
+    assert kinds(server.round("ns")) == [SetPassword]
+    assert server.user.passwords == {SHA}
     assert adoptable(server.wanted("ns"), server.seen) == {}
 
 
