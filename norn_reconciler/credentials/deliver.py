@@ -71,6 +71,8 @@ def remove(folder: Path, app: str) -> bool:
     with _opened(folder, create=False) as handle:
         if handle is None:
             return False
+        with suppress(FileNotFoundError):
+            os.unlink(_half(name), dir_fd=handle)  # left by a crash
         try:
             os.unlink(name, dir_fd=handle)
         except FileNotFoundError:
@@ -141,8 +143,12 @@ def _is(folder: int, name: str, content: bytes) -> bool:
         os.close(handle)
 
 
+def _half(name: str) -> str:
+    return f".{name}.new"
+
+
 def _replace(folder: int, name: str, content: bytes) -> None:
-    half = f".{name}.new"
+    half = _half(name)
     with suppress(FileNotFoundError):
         os.unlink(half, dir_fd=folder)  # left by a crash
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -435,6 +435,11 @@ class Book(Mirror):
             draft.events.append(Event(logs.PROBLEM_FOUND, "error", app, text))
             return  # tried again with the next look
         draft.apps[app] = replace(record, state=AppState.REMOVED)
+        if all(told.app != app for told in draft.forge_states):
+            # Whoever took it away was ended before it could say so.
+            now = datetime.now(UTC)
+            left = self._resources(app, draft)
+            draft.forge_states.append(ForgeState(app, "unforged", (), left, None, now, now))
         text = "access is revoked on every service, the data stays"
         draft.events.append(Event(logs.APP_REMOVED, "info", app, text))
 

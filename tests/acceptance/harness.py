@@ -102,8 +102,8 @@ class Norn:
     """One working folder: specs/, .norn/, settings in the environment."""
 
     folder: Path
-    settings: Mapping[str, str]
-    norn_db: str
+    settings: Mapping[str, str] = field(repr=False)  # a failing test would show its passwords
+    norn_db: str = field(repr=False)
     daemons: list[Daemon] = field(default_factory=list)
 
     @property

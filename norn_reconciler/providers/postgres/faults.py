@@ -8,7 +8,8 @@ from norn_reconciler.model.errors import Conflict, Denied, Rejected, ServiceErro
 from norn_reconciler.model.outcome import BUSY, WRONG_PASSWORD
 from norn_reconciler.providers.postgres.state import SERVICE
 
-DUPLICATES = ("42710", "42P04")  # duplicate_object, duplicate_database
+# duplicate_object, duplicate_database, and unique_violation: two that are made at the same moment
+DUPLICATES = ("42710", "42P04", "23505")
 PRIVILEGE = "42501"
 # Connection, resources, operator intervention, system errors.
 _ENDPOINT_CLASSES = ("08", "53", "57", "58")

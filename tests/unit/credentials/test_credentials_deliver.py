@@ -171,3 +171,14 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path, app: str) -> None:
     with pytest.raises(DeliveryError):
         deliver.remove(folder, app)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_crash_left_goes_with_the_file(tmp_path: Path) -> None:
+    deliver.write(tmp_path, "mail", {"A": "secret"})
+    (tmp_path / ".mail.env.new").write_text("A=secret\n")
+    (tmp_path / ".mail2.env.new").write_text("A=another's\n")
+    assert deliver.remove(tmp_path, "mail")
+    assert [p.name for p in tmp_path.iterdir()] == [".mail2.env.new"]
+    (tmp_path / ".mail.env.new").write_text("A=secret\n")
+    assert not deliver.remove(tmp_path, "mail")
+    assert [p.name for p in tmp_path.iterdir()] == [".mail2.env.new"]
