@@ -17,7 +17,7 @@ from norn_reconciler.engine.rollout import Rollout
 from norn_reconciler.engine.roster import Entry, same_wish
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import LeaseLost, NornError
-from norn_reconciler.model.inventory import HeldState, Owned
+from norn_reconciler.model.inventory import HeldState, Origin, Owned
 from norn_reconciler.model.outcome import (
     Blocked,
     Converged,
@@ -299,7 +299,9 @@ class Book(Mirror):
             return
         found = {key: draft.talk.verified.get((key, app)) for key in services}
         unknown = any(
-            self.service(key, app).mark is None and self.owned(key, app) for key in services
+            self.service(key, app).mark is None
+            and any(h.origin is Origin.ADOPTED for h in self.owned(key, app).values())
+            for key in services
         )
         after = status.isolation(before, found, datetime.now(UTC), unknown_password=unknown)
         same = before is not None and before.status == after.status
