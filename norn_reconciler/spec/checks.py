@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from norn_reconciler.spec.document import Part, Spec, Storage, valid_app_name
+from norn_reconciler.spec.document import Part, Spec, Storage, as_text, valid_app_name
 from norn_reconciler.spec.report import Report, nearest
 from norn_reconciler.spec.rules import Rules
 from norn_reconciler.spec.tree import Path
@@ -47,7 +47,7 @@ def _identity(report: Report, data: dict[str, Any]) -> None:
         near = next((k for k in data if nearest(k, ("app",))), None)
         hint = f"; did you mean app by {near}?" if near else ""
         report.add("spec.app.required", f"app is required: the app's unique id{hint}", ("app",))
-    elif isinstance(data["app"], str) and not valid_app_name(data["app"]):
+    elif (name := as_text(data["app"])) is not None and not valid_app_name(name):
         report.add(
             "spec.app.format",
             "app must be lower-case letters, digits and hyphens, and begin with a letter or digit",

@@ -45,6 +45,12 @@ def _as_text(value: object) -> object:
     return value
 
 
+def as_text(value: object) -> str | None:
+    """What a field that is a text makes of it; None for what is none (a list, a map)."""
+    text = _as_text(value)
+    return text if isinstance(text, str) else None
+
+
 def _digest(value: str, info: ValidationInfo) -> str:
     if info.context == STORED:
         return value

@@ -143,7 +143,7 @@ def modifiers(rules: Rules) -> tuple[str, ...]:
 def parse(line: str) -> Rules | None:
     """The rules in one line of ACL LIST, or None when it is no such line."""
     # All users of a fleet share their command rules, by far the longest part of each line.
-    first = _FIRST_COMMAND.search(line)
+    first = _FIRST_COMMAND.search(line, line.find(" ", len("user ")))  # a name may begin with -
     tail = line[first.start() :] if first is not None and "(" not in line else ""
     words = line.removesuffix(tail).split(" ")
     if len(words) < 2 or words[0] != "user" or not words[1]:

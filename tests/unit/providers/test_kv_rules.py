@@ -175,3 +175,10 @@ def test_no_line_breaks_the_parser_and_equal_means_equal(words: list[str]) -> No
 def test_fingerprints_tell_rules_apart(one: list[str], two: list[str]) -> None:
     a, b = found("user a " + " ".join(one)), found("user a " + " ".join(two))
     assert (a.fingerprint == b.fingerprint) == (a == b)
+
+
+@pytest.mark.parametrize("user", ["-1", "+get", "-@all", "~x", "&x", "(x"])
+def test_a_user_whose_name_looks_like_a_rule_is_read_as_it_is(user: str) -> None:
+    wanted = app_rules(user, "ns", SHA)
+    line = f"user {user} on #{SHA} ~ns:* resetchannels &ns:* {' '.join(wanted.commands)}"
+    assert parse(line) == wanted

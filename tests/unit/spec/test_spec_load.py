@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -416,3 +417,11 @@ def test_any_data_is_a_document_or_findings(data: object) -> None:
 def test_any_bytes_are_a_document_or_findings(raw: bytes) -> None:
     found = loaded(raw)
     assert (found.document is None) == any(f.severity is Severity.ERROR for f in found.findings)
+
+
+@pytest.mark.parametrize("app", ["-1", "1.5", "0x1F", "1e3", "-0", ".5", "1_0", '"1.5"'])
+def test_a_number_is_an_app_name_only_where_its_text_is_one(app: str) -> None:
+    """A dot in a name would put one app's topics inside another's prefix: 1. begins 1.5."""
+    found = [f.check for f in loaded(f"app: {app}\nrole: worker\n").findings]
+    good = re.fullmatch(r"[a-z0-9][a-z0-9-]*", app.strip('"')) is not None
+    assert ("spec.app.format" in found) != good, found
