@@ -50,7 +50,8 @@ def _identity(report: Report, data: dict[str, Any]) -> None:
     elif (name := as_text(data["app"])) is not None and not valid_app_name(name):
         report.add(
             "spec.app.format",
-            "app must be lower-case letters, digits and hyphens, and begin with a letter or digit",
+            "app must be lower-case letters, digits and hyphens, begin with a letter or digit, and "
+            "have at most 200 characters",
             ("app",),
         )
 

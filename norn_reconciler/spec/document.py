@@ -29,6 +29,7 @@ from norn_reconciler.spec.tree import SourcedFloat, SourcedInt
 
 APP_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 _APP = re.compile(APP_PATTERN)
+LONGEST_APP = 200  # its env file's name must fit a folder
 
 Role = Literal["webserver", "worker", "cron", "function"]
 STORED = {"stored": True}  # validation context of a spec that comes from its own canonical form
@@ -220,4 +221,4 @@ class Spec(Part):
 
 def valid_app_name(name: str) -> bool:
     """Matched whole: `$` alone would let a trailing newline pass."""
-    return _APP.fullmatch(name) is not None
+    return _APP.fullmatch(name) is not None and len(name) <= LONGEST_APP

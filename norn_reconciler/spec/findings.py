@@ -32,6 +32,14 @@ class Finding:
     line: int = 1
     column: int = 1
 
+    def __post_init__(self) -> None:
+        """A name out of a file may hold anything: what steers a terminal is shown escaped."""
+        for part in ("message", "field", "file"):
+            text: str = getattr(self, part)
+            if not text.isprintable():
+                plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+                object.__setattr__(self, part, plain)
+
     def as_json(self) -> Mapping[str, object]:
         return {
             "check": self.check,
