@@ -187,6 +187,7 @@ async def parts(
         settings.grace_seconds,
         chunk=chunk,
         probe_every=settings.verify_seconds,
+        held=snapshot.held,
     )
     specs.learn(snapshot.apps)
     return Parts(engine, book, specs)

@@ -212,7 +212,7 @@ class Book(Mirror):
             return  # about what was wanted before; the lane looks again
         if self._said(entry, report, draft):
             return
-        draft.events += self._problems(report, draft.talk)
+        draft.events += self._problems(entry, report, draft.talk)
         self._note_verification(report, draft)
         self._condition(entry, report, draft)
         rollout = draft.talk.rollouts.get(app)
@@ -265,16 +265,25 @@ class Book(Mirror):
             and (key not in report.base or report.base[key].state is not HeldState.RETAINED)
         ]
 
-    def _problems(self, report: AppReport, talk: _Talk) -> list[Event]:
-        """A problem when it is first seen or changes."""
+    def _problems(self, entry: Entry, report: AppReport, talk: _Talk) -> list[Event]:
+        """A problem when it is first seen or changes. What norn_db's condition says already was
+        told by an earlier process."""
         key = (report.service, report.app)
         event, severity, text = _problem(report.outcome)
-        if text and talk.told.get(key) != text:
-            talk.told[key] = text
-            return [Event(event, severity, report.app, text, {}, report.service)]
-        if not text and isinstance(report.outcome, Converged):
-            talk.told.pop(key, None)
-        return []
+        if not text:
+            if isinstance(report.outcome, Converged):
+                talk.told.pop(key, None)
+            return []
+        before = talk.told.get(key)
+        talk.told[key] = text
+        kind = self._kinds[report.service]
+        new = status.condition(kind, report.outcome, datetime.now(UTC))
+        known = before is None and status.same(
+            {kind: new}, {k: c for k, c in entry.record.conditions.items() if k == kind}
+        )
+        if before == text or known:
+            return []
+        return [Event(event, severity, report.app, text, {}, report.service)]
 
     def _note_verification(self, report: AppReport, draft: _Draft) -> None:
         found = report.verification

@@ -36,7 +36,8 @@ FAULTED = 30.0  # seconds until a round that hit a defect of ours is tried again
 
 class Engine:
     """providers: by key. grace: seconds a removal waits. clock: monotonic seconds. probe_every:
-    seconds between two probes of one app's isolation."""
+    seconds between two probes of one app's isolation. held: the removal guard's word as norn_db has
+    it from an earlier process."""
 
     def __init__(
         self,
@@ -48,8 +49,10 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         chunk: int = CHUNK,
         probe_every: float = PROBE_EVERY,
+        held: str = "",
     ) -> None:
         self.book = book
+        self._held = held
         self.hold: Hold | None = None
         self._removals = Removals(limits)
         self._folder = Folder.OK
@@ -84,9 +87,13 @@ class Engine:
             )
             fleet = replace(fleet, vanished=going)
             accepted = roster.accept(book.entries, book.records, fleet, hold, now, self._grace)
-            events = [*self._hold_events(hold), *_roster_events(accepted)]
-            await book.write(Changes(apps=accepted.rows, events=events))
-            self.hold, self._folder = hold, fleet.folder
+            # The same digest was told already, also by an earlier process.
+            told = hold is not None and hold.digest in self._held
+            held = self._held if told else _held(hold)
+            news = None if held == self._held else held
+            events = [*_hold_events(hold, news), *_roster_events(accepted)]
+            await book.write(Changes(apps=accepted.rows, events=events, held=news))
+            self.hold, self._held, self._folder = hold, held, fleet.folder
             book.entries = dict(accepted.entries)
             for event in events:
                 log_event(event)
@@ -96,18 +103,6 @@ class Engine:
         for lane in self.lanes.values():
             lane.forgive(accepted.dirty)
         self.enqueue(accepted.dirty)
-
-    def _hold_events(self, hold: Hold | None) -> list[Event]:
-        if hold is not None and (self.hold is None or self.hold.digest != hold.digest):
-            text = (
-                f"all removals are held: {hold.message}; bring the files back, "
-                f"or type: norn confirm {hold.digest}"
-            )
-            fields = {"digest": hold.digest, "apps": list(hold.apps)[:50]}
-            return [Event(logs.REMOVAL_HELD, "error", None, text, fields)]
-        if hold is None and self.hold is not None:
-            return [Event(logs.REMOVAL_RELEASED, "info", None, "removals are no longer held")]
-        return []
 
     def enqueue(
         self, apps: Iterable[AppName], urgency: Urgency = Urgency.FRESH, after: float = 0.0
@@ -255,6 +250,26 @@ def _goes_on(report: AppReport, tries: int) -> bool:
     if report.outcome.reason == "NotYetVisible":
         return tries < 10
     return report.outcome.reason in {QUEUED, REPAIR}
+
+
+def _held(hold: Hold | None) -> str:
+    """What people are told of it."""
+    if hold is None:
+        return ""
+    return (
+        f"all removals are held: {hold.message}; bring the files back, "
+        f"or type: norn confirm {hold.digest}"
+    )
+
+
+def _hold_events(hold: Hold | None, news: str | None) -> list[Event]:
+    """news: None where nothing is new."""
+    if news is None:
+        return []
+    if hold is None:
+        return [Event(logs.REMOVAL_RELEASED, "info", None, "removals are no longer held")]
+    fields = {"digest": hold.digest, "apps": list(hold.apps)[:50]}
+    return [Event(logs.REMOVAL_HELD, "error", None, news, fields)]
 
 
 def _roster_events(accepted: roster.Accepted) -> list[Event]:

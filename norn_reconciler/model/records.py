@@ -74,12 +74,14 @@ class Snapshot:
 
     inventory and services are keyed by service key, then app.
     key_fingerprint: of the master key that the recorded credentials were derived from.
+    held: the removal guard's word while it holds, as people were told; "" when it does not.
     """
 
     apps: Mapping[AppName, AppRecord] = field(default_factory=dict)
     inventory: Mapping[str, Mapping[AppName, Owned]] = field(default_factory=dict)
     services: Mapping[str, Mapping[AppName, ServiceRecord]] = field(default_factory=dict)
     key_fingerprint: str | None = None
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class Changes:
     """Rows to write in one transaction, one statement a table. An empty one writes nothing.
 
     inventory: (service, app) → every row as it should be now (rows that are gone are deleted).
+    held: the removal guard's word from now on, "" when it lets go; None: as before.
     """
 
     apps: Sequence[AppRecord] = ()
@@ -136,9 +139,10 @@ class Changes:
     health_checks: Sequence[HealthCheck] = ()
     forgotten: Sequence[AppName] = ()
     key_fingerprint: str | None = None
+    held: str | None = None
 
     def __bool__(self) -> bool:
-        return any(
+        return self.held is not None or any(
             (
                 self.apps, self.inventory, self.services, self.events, self.deployments,
                 self.forge_states, self.health_checks, self.forgotten, self.key_fingerprint,

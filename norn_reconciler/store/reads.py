@@ -64,6 +64,11 @@ class StoreReads:
             found.setdefault(row["service"], {})[held.key] = held
         return found
 
+    async def held(self) -> str:
+        """The removal guard's word while it holds; "" when it does not."""
+        rows = await self._read(queries.META)
+        return str(rows[0]["held"]) if rows else ""
+
     async def events(self, app: AppName | None = None, limit: int = 50) -> Sequence[RecordedEvent]:
         """Newest first; of all apps when `app` is None."""
         return [

@@ -32,7 +32,7 @@ class PostgresStore(StoreReads):
             apps = await self._rows(conn, queries.APPS, _ALL)
             held = await self._rows(conn, queries.INVENTORY, _ALL)
             services = await self._rows(conn, queries.SERVICES, _ALL)
-            meta = await self._rows(conn, queries.KEY_FINGERPRINT)
+            meta = await self._rows(conn, queries.META)
         inventory: dict[str, dict[AppName, dict[ObjectKey, Held]]] = defaultdict(dict)
         for row in held:
             value = codec.held_value(row)
@@ -45,6 +45,7 @@ class PostgresStore(StoreReads):
             dict(inventory),
             dict(records),
             meta[0]["key_fingerprint"] if meta else None,
+            meta[0]["held"] if meta else "",
         )
 
     async def claim(
@@ -138,6 +139,8 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
         yield queries.FORGET, {"apps": sorted(changes.forgotten)}
     if changes.key_fingerprint:
         yield queries.PUT_KEY_FINGERPRINT, {"key_fingerprint": changes.key_fingerprint}
+    if changes.held is not None:
+        yield queries.PUT_HELD, {"held": codec.clean(changes.held)}
 
 
 def _rows(rows: Iterable[codec.Row]) -> Mapping[str, Any]:

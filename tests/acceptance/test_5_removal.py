@@ -123,6 +123,40 @@ def test_many_apps_at_once_wait_for_confirmation(norn: Norn, services: Services,
         assert all(services.can_login(a) for a in apps[4:])
 
 
+def test_what_is_confirmed_is_done_by_the_next_apply(norn: Norn, services: Services, name) -> None:
+    """Without a daemon: said once, done at once, and no longer said afterwards."""
+    apps = [name(f"gone{i}") for i in range(5)]
+    for app in apps:
+        norn.write(f"{app}.yaml", spec(app, events=False))
+    norn.run("apply")
+    for app in apps[:4]:
+        (norn.specs / f"{app}.yaml").unlink()
+    held = norn.json("apply", code=1)["held"]
+    assert norn.json("apply", code=1)["held"] == held
+    assert held.split(":", 1)[0] in norn.json("status")["held"]
+    assert len(norn.events("removal.held")) == 1, "told once, however many look"
+    assert all(services.can_login(a) for a in apps)
+    norn.run("confirm", held.split("norn confirm ")[1].split(",")[0])
+    norn.run("apply", NORN_GRACE_SECONDS="0.2")
+    assert [services.can_login(a) for a in apps] == [False] * 4 + [True]
+    assert norn.json("status")["held"] is None
+    assert len(norn.events("removal.released")) == 1
+
+
+def test_a_hold_that_ended_while_nobody_ran_is_said_to_have_ended(norn: Norn, name) -> None:
+    app = name("back")
+    file = norn.write("back.yaml", spec(app, kv=False, events=False))
+    norn.run("apply")
+    text = file.read_text()
+    file.unlink()
+    norn.run("apply", code=1)
+    assert norn.json("status")["held"]
+    norn.write("back.yaml", text)
+    norn.run("apply")
+    assert norn.json("status")["held"] is None
+    assert len(norn.events("removal.released")) == 1
+
+
 def test_a_moved_file_is_no_removal(norn: Norn, services: Services, name) -> None:
     app, other = name("moves"), name("other")
     norn.write("moves.yaml", spec(app))

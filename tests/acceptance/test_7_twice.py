@@ -12,7 +12,7 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from infra.stack import Stack
-from tests.acceptance.harness import Norn, spec
+from tests.acceptance.harness import Norn, database, spec
 from tests.acceptance.services import Services
 
 MARK = "twice"
@@ -93,3 +93,24 @@ def test_the_second_apply_writes_nothing(
     assert {s for s in stats if any(c in s for c in changing)} <= {"cmdstat_config|get"}
     assert described(services, apps) == kafka
     assert norn.run("plan", "--check")
+
+
+def test_a_standing_warning_is_recorded_once(norn: Norn, services: Services, name) -> None:
+    app, guest = name("warned"), name("guest")
+    norn.write("warned.yaml", spec(app, kv=False, events=False))
+    norn.run("apply")
+    services.sql(f'CREATE ROLE "{guest}"')
+    try:
+        services.sql(f'GRANT CONNECT ON DATABASE {database(app)} TO "{guest}"')
+        for _ in range(3):
+            norn.run("apply")
+        assert [e["message"].split(":")[0] for e in norn.events("problem.found", app)] == [
+            "ForeignGrant"
+        ]
+        services.sql(f'GRANT CREATE ON DATABASE {database(app)} TO "{guest}"')
+        for _ in range(2):
+            norn.run("apply")
+        assert len(norn.events("problem.found", app)) == 2, "it changed, so it is told again"
+    finally:
+        services.sql(f'DROP OWNED BY "{guest}"')
+        services.sql(f'DROP ROLE "{guest}"')
