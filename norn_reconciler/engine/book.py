@@ -17,7 +17,7 @@ from norn_reconciler.engine.rollout import Rollout
 from norn_reconciler.engine.roster import Entry, same_wish
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import LeaseLost, NornError
-from norn_reconciler.model.inventory import HeldState, Origin, Owned
+from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin, Owned
 from norn_reconciler.model.outcome import (
     Blocked,
     Converged,
@@ -139,6 +139,16 @@ class Book(Mirror):
         """The last report, if it is about what is wanted now."""
         heard, entry = self.heard.get((service, app)), self.entries.get(app)
         return heard if heard and entry and same_wish(heard.entry, entry) else None
+
+    async def claim(
+        self,
+        service: str,
+        rows: Mapping[AppName, Mapping[ObjectKey, Held]],
+        events: Sequence[Event],
+    ) -> None:
+        await super().claim(service, rows, events)
+        for event in events:
+            log_event(event)
 
     async def settle_idle(self, apps: Collection[AppName]) -> None:
         """Apps with nothing on any service get their word at once: no lane will speak of them.

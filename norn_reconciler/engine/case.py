@@ -43,7 +43,6 @@ class Case:
     observed: Any = None
     plan: Plan[Any] = field(default_factory=Plan)
     deferred: int = 0
-    differences: tuple[Action, ...] = ()
     applied: Applied = field(default_factory=Applied)
     proof: Proof | None = None
     walls: Proof | None = None
@@ -81,12 +80,11 @@ class Case:
                 return Verification(False if told else None, kind, found.reason, took)
         return Verification(True, "Verified", "", took) if self.walls is not None else None
 
-    def story(self, service: str) -> tuple[Event, ...]:
-        """What the servers acknowledged of it, told as drift or loss where it is that."""
-        told = [a for a in self.applied.done if a in self.differences]
-        named = any(a.expected or a.found for a in self.differences)
+    def drift(self, service: str) -> tuple[Event, ...]:
+        """What is about to be repaired, where it is somebody's doing or a loss."""
+        named = any(a.expected or a.found for a in self.plan.actions)
         events: list[Event] = []
-        for action in told:
+        for action in self.plan.actions:
             if action.lost:
                 events.append(_loss(self.wanted.app, service, action))
             elif (
@@ -96,9 +94,11 @@ class Case:
                 and (action.expected or action.found or not named)
             ):
                 events.append(_drift(self.wanted.app, service, action))
-        if self.password_lost:
-            events.append(_other_password(self.wanted.app, service))
         return tuple(events)
+
+    def other_password(self, service: str) -> tuple[Event, ...]:
+        """That somebody changed it; the next round sets it again."""
+        return (_other_password(self.wanted.app, service),) if self.password_lost else ()
 
 
 def _loss(app: AppName, service: str, action: Action) -> Event:

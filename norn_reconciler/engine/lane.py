@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from norn_reconciler import logs
 from norn_reconciler.engine.backoff import Backoff
@@ -31,6 +32,7 @@ from norn_reconciler.model.outcome import (
 from norn_reconciler.model.plan import Effect, Severity
 from norn_reconciler.model.ports import AnyProvider, Fence
 from norn_reconciler.model.secret import LOST, Credential, CredentialMark
+from norn_reconciler.model.status import Event
 
 CHUNK = 100  # apps written in one round: a dropped file waits for one chunk at most
 PROOFS = 16  # apps that are logged in as at once
@@ -68,6 +70,7 @@ class Lane:
         self.probes = probes or Probes(PROBE_EVERY, random.random)
         self._endpoint_due = 0.0
         self._kept: dict[AppName, _Kept] = {}
+        self._told: dict[AppName, frozenset[str]] = {}  # drift on record and not yet repaired
 
     async def round(self, names: Sequence[AppName]) -> tuple[AppReport, ...]:
         """Look at `names` and bring them forward. The reports are handed to the ledger, too.
@@ -147,7 +150,6 @@ class Lane:
         for case in cases.values():
             if case.error is None:
                 self._plan_one(case)
-                case.differences = case.plan.actions
 
     def _plan_one(self, case: Case) -> None:
         try:
@@ -189,7 +191,10 @@ class Lane:
         return True
 
     async def _claim(self, acting: Mapping[AppName, Case]) -> None:
+        """What is about to be made, and what drift is about to be repaired: on record before it
+        is done, and told once, however often it is tried."""
         rows: dict[AppName, dict[ObjectKey, Held]] = {}
+        drift: dict[AppName, list[Event]] = {}
         for name, case in acting.items():
             fresh = {
                 a.key: Held(a.kind, a.name, HeldState.CLAIMED)
@@ -198,12 +203,16 @@ class Lane:
             }
             if fresh:
                 rows[name] = fresh
-        if rows:
-            await self._ledger.claim(self.provider.key, rows)
-            for name, fresh in rows.items():
-                case = acting[name]
-                case.base = {**case.base, **fresh}
-                case.wanted = replace(case.wanted, owned=case.base)
+            told = self._told.get(name, frozenset())
+            drift[name] = [e for e in case.drift(self.provider.key) if e.message not in told]
+        await self._ledger.claim(self.provider.key, rows, list(chain.from_iterable(drift.values())))
+        for name, fresh in rows.items():
+            case = acting[name]
+            case.base = {**case.base, **fresh}
+            case.wanted = replace(case.wanted, owned=case.base)
+        for name, events in drift.items():
+            if events:
+                self._told[name] = self._told.get(name, frozenset()) | {e.message for e in events}
 
     async def _apply(self, acting: Mapping[AppName, Case]) -> None:
         if not acting:
@@ -366,7 +375,7 @@ class Lane:
             after if after != before else None,
             case.applied.steps,
             case.applied.done,
-            case.story(key),
+            case.other_password(key),
             case.acted,
             case.verification,
         )
@@ -387,6 +396,7 @@ class Lane:
                 self._backoff.failed(app), "NotYetVisible", "written, and not yet seen whole"
             )
         self._backoff.succeeded(app)
+        self._told.pop(app, None)
         if case.password_lost:
             return RequeueAfter(0.0, REPAIR, "its password was changed; it is set again")
         if case.deferred:

@@ -57,7 +57,10 @@ class Ledger(Protocol):
 
     def credential(self, app: AppName, service: str) -> Credential: ...
     async def claim(
-        self, service: str, rows: Mapping[AppName, Mapping[ObjectKey, Held]]
+        self,
+        service: str,
+        rows: Mapping[AppName, Mapping[ObjectKey, Held]],
+        events: Sequence[Event],
     ) -> None: ...
     async def report(self, reports: Sequence[AppReport]) -> None: ...
 

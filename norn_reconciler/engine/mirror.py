@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from norn_reconciler.engine.roster import Entry
@@ -15,6 +15,7 @@ from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.ports import SecretSource
 from norn_reconciler.model.records import AppRecord, Changes, ServiceRecord, Snapshot, Store
 from norn_reconciler.model.secret import Credential
+from norn_reconciler.model.status import Event
 
 
 class Mirror:
@@ -89,9 +90,15 @@ class Mirror:
         app = entry.app.name
         return frozenset(k for k in self._keys if k in entry.app.sections or self.owned(k, app))
 
-    async def claim(self, service: str, rows: Mapping[AppName, Mapping[ObjectKey, Held]]) -> None:
-        """Write intent rows. Raises LeaseLost, StoreUnavailable."""
-        await self._store.claim(self.epoch, service, rows)
+    async def claim(
+        self,
+        service: str,
+        rows: Mapping[AppName, Mapping[ObjectKey, Held]],
+        events: Sequence[Event],
+    ) -> None:
+        """Write intent rows, and what was found before anything is done about it. Raises
+        LeaseLost, StoreUnavailable."""
+        await self._store.claim(self.epoch, service, rows, events)
         for app, fresh in rows.items():
             self._inventory[service, app] = {**self.owned(service, app), **fresh}
 

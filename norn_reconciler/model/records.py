@@ -194,9 +194,14 @@ class Store(Protocol):
     async def snapshot(self) -> Snapshot: ...
 
     async def claim(
-        self, epoch: int, service: str, rows: Mapping[AppName, Mapping[ObjectKey, Held]]
+        self,
+        epoch: int,
+        service: str,
+        rows: Mapping[AppName, Mapping[ObjectKey, Held]],
+        events: Sequence[Event] = (),
     ) -> None:
-        """Write intent rows, one commit for the batch."""
+        """Write intent rows and events, one commit for the batch. Nothing at all when both are
+        empty."""
         ...
 
     async def record(self, epoch: int, changes: Changes) -> None:

@@ -11,6 +11,7 @@ from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.records import Changes, Operation, ServiceRecord, Snapshot
+from norn_reconciler.model.status import Event
 from norn_reconciler.store import codec, queries
 from norn_reconciler.store.database import Connection
 from norn_reconciler.store.reads import StoreReads
@@ -49,16 +50,23 @@ class PostgresStore(StoreReads):
         )
 
     async def claim(
-        self, epoch: int, service: str, rows: Mapping[AppName, Mapping[ObjectKey, Held]]
+        self,
+        epoch: int,
+        service: str,
+        rows: Mapping[AppName, Mapping[ObjectKey, Held]],
+        events: Sequence[Event] = (),
     ) -> None:
-        """Write intent rows, one commit for the batch. Raises LeaseLost."""
+        """Write intent rows and events, one commit for the batch. Raises LeaseLost."""
         flat = [
             codec.held_row(service, app, h) for app, held in rows.items() for h in held.values()
         ]
-        if not flat:
+        if not flat and not events:
             return
         async with self._writing(epoch) as conn:
-            await conn.execute(queries.CLAIM, {"rows": codec.dumps(flat)})
+            if flat:
+                await conn.execute(queries.CLAIM, {"rows": codec.dumps(flat)})
+            if events:
+                await conn.execute(queries.ADD_EVENTS, _events(events))
 
     async def record(self, epoch: int, changes: Changes) -> None:
         """Write all of `changes` in one transaction, one statement a table; an app that is also in
@@ -123,7 +131,7 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
             _rows(codec.service_row(s, a, r) for (s, a), r in changes.services.items()),
         )
     if changes.events:
-        yield queries.ADD_EVENTS, _rows(codec.event_row(n, e) for n, e in enumerate(changes.events))
+        yield queries.ADD_EVENTS, _events(changes.events)
     if changes.deployments:
         rollouts = {d.id: d for d in changes.deployments}
         yield (
@@ -145,6 +153,10 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
 
 def _rows(rows: Iterable[codec.Row]) -> Mapping[str, Any]:
     return {"rows": codec.dumps(list(rows))}
+
+
+def _events(events: Sequence[Event]) -> Mapping[str, Any]:
+    return _rows(codec.event_row(n, e) for n, e in enumerate(events))
 
 
 def _inventory(inventory: Mapping[tuple[str, AppName], Owned]) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from tests.acceptance.kill_world import World
 
 SESSION_LIVES = "a session that gained rights lives on"
+DRIFT_LOST = "drift that is not on record"
 
 
 class Creation:
@@ -80,7 +81,8 @@ class Repair:
         told = self._drifts(world, app) - self._told
         alive = _answers(self._session)
         self._session.close()
-        remarks = [f"{told} of {self.drifts} drifts on record"] * (told != self.drifts)
+        # An heir tells again what its forerunner had told and not yet repaired.
+        remarks = [f"{DRIFT_LOST}: {told} of {self.drifts}"] * (told < self.drifts)
         return "; ".join(remarks + [SESSION_LIVES] * alive)
 
     def _drifts(self, world: World, app: str) -> int:

@@ -4,7 +4,7 @@ next one ends converged, without a Conflict, nothing lost or left over, and no o
 from __future__ import annotations
 
 from tests.acceptance.harness import Norn, until
-from tests.acceptance.kill_stories import SESSION_LIVES, Creation, Removal, Repair
+from tests.acceptance.kill_stories import DRIFT_LOST, SESSION_LIVES, Creation, Removal, Repair
 from tests.acceptance.kill_world import World, opened
 from tests.acceptance.killer import AtBoundaries, Killer, Story
 from tests.acceptance.services import Services
@@ -21,6 +21,7 @@ def killed_everywhere(world: World, story: Story, reference: str) -> list[str]:
     finally:
         print(killer.table())
     assert SESSION_LIVES not in killer.table()
+    assert DRIFT_LOST not in killer.table()
     # What came but once in the lives of others comes in each.
     assert [n for n in killer.seen if n.endswith(" 1") and n not in killer.died] == []
     return killer.died

@@ -14,6 +14,7 @@ from norn_reconciler.model.outcome import NEIGHBOUR_OPEN, WRONG_PASSWORD, Applie
 from norn_reconciler.model.plan import Action, Effect, Plan, Problem, Severity, Step, Wanted
 from norn_reconciler.model.records import Changes, Operation, Snapshot
 from norn_reconciler.model.secret import Credential, CredentialMark, Secret
+from norn_reconciler.model.status import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,7 @@ class MemoryStore:
 
     changes: list[Changes] = field(default_factory=list)
     claims: list[str] = field(default_factory=list)
+    found: list[Event] = field(default_factory=list)  # events that came with a claim
     operations: dict[int, Operation] = field(default_factory=dict)
     away: bool = False
 
@@ -194,9 +196,12 @@ class MemoryStore:
         self._answer()
         return Snapshot()
 
-    async def claim(self, epoch, service, rows) -> None:
+    async def claim(self, epoch, service, rows, events=()) -> None:
+        if not rows and not events:
+            return
         self._answer()
         self.claims += [f"{app}:{name}" for app, r in rows.items() for _, name in r]
+        self.found += events
 
     async def record(self, epoch: int, changes: Changes) -> None:
         if changes:
@@ -212,7 +217,7 @@ class MemoryStore:
         self.operations[operation.id] = operation
 
     def events(self) -> list[str]:
-        return [e.event for c in self.changes for e in c.events]
+        return [e.event for e in (*self.found, *(e for c in self.changes for e in c.events))]
 
 
 @dataclass

@@ -153,8 +153,39 @@ async def test_drift_is_repaired_and_recorded_with_expected_and_found() -> None:
     world.service.server["one"] = "bent"
     await world.round()
     assert world.service.server == {"one": "whole"}
-    drift = [e for c in world.store.changes for e in c.events if e.event == logs.DRIFT_DETECTED]
+    drift = [e for e in world.store.found if e.event == logs.DRIFT_DETECTED]
     assert [(e.fields["expected"], e.fields["found"]) for e in drift] == [("whole", "bent")]
+
+
+async def test_drift_is_on_record_before_it_is_repaired_and_told_once_however_often_tried() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    world.service.server["one"] = "bent"
+    world.service.poisoned = {"a": Rejected("box", "not now")}
+    for _ in range(3):
+        await world.round()
+    assert world.store.events().count(logs.DRIFT_DETECTED) == 1
+    world.service.poisoned = {}
+    await world.round()
+    assert world.service.server["one"] == "whole"
+    world.service.server["one"] = "bent"
+    await world.round()
+    assert world.store.events().count(logs.DRIFT_DETECTED) == 2, "somebody did it again"
+
+
+async def test_no_drift_is_repaired_that_could_not_be_recorded() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    world.service.server["one"] = "bent"
+    world.store.away = True
+    assert await world.round() == ()
+    assert world.service.server == {"one": "bent"}
+    world.store.away = False
+    await world.round()
+    assert world.service.server == {"one": "whole"}
+    assert world.store.events().count(logs.DRIFT_DETECTED) == 1
 
 
 async def test_lost_data_blocks_until_its_digest_is_confirmed() -> None:
