@@ -188,6 +188,7 @@ async def parts(
         chunk=chunk,
         probe_every=settings.verify_seconds,
         held=snapshot.held,
+        refused=snapshot.refused,
     )
     specs.learn(snapshot.apps)
     return Parts(engine, book, specs)

@@ -19,7 +19,7 @@ from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.records import AppRecord, AppState
 from norn_reconciler.model.status import Condition, Event
 from norn_reconciler.store.store import PostgresStore
-from norn_reconciler.store.views import PastDeployment, RecordedEvent
+from norn_reconciler.store.views import PastDeployment, RecordedEvent, Standing
 
 T = TypeVar("T")
 
@@ -43,13 +43,19 @@ def status(
 
     [dim]norn status · norn status mail-agent · norn status -o json[/dim]
     """
-    records, held = ask(_standing)
+    records, standing = ask(_standing)
     if name is not None:
         records = [r for r in records if r.app == name]
         if not records:
             raise NornError(f"no app {name} is known: is its file in the specs folder?")
     if output_as is Output.JSON:
-        output.as_json({"apps": [_app_json(r) for r in records], "held": held})
+        output.as_json(
+            {
+                "apps": [_app_json(r) for r in records],
+                "held": standing.held or None,
+                "refused": standing.refused,
+            }
+        )
         return
     lease = ask(lambda store: store.lease_holder())
     output.table(
@@ -57,15 +63,18 @@ def status(
         (_row(r) for r in records),
         empty="No app is known yet. Put a file into the specs folder, and start `norn run`.",
     )
-    if held:
-        typer.secho(f"\n{held}", fg="red")
+    if standing.refused:
+        typer.secho("\nFiles that can't be used:", fg="red")
+        for text in standing.refused:
+            typer.echo(f"  {text}")
+    if standing.held:
+        typer.secho(f"\n{standing.held}", fg="red")
     if not lease.held:
         typer.echo("\nNo daemon holds the lease: this is what was true when the last one stopped.")
 
 
-async def _standing(store: PostgresStore) -> tuple[Sequence[AppRecord], str | None]:
-    """Every app, and the removal guard's word while it holds."""
-    return await store.apps(), await store.held() or None
+async def _standing(store: PostgresStore) -> tuple[Sequence[AppRecord], Standing]:
+    return await store.apps(), await store.standing()
 
 
 def _row(record: AppRecord) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from norn_reconciler import logs
 from norn_reconciler.engine import status
-from norn_reconciler.engine.case import NOT_LEADER, QUEUED
+from norn_reconciler.engine.case import HELD, NOT_LEADER, QUEUED
 from norn_reconciler.engine.ledger import AppReport
 from norn_reconciler.engine.mirror import Mirror
 from norn_reconciler.engine.rollout import Rollout
@@ -74,7 +74,7 @@ class _Talk:
     rollouts: dict[AppName, Rollout] = field(default_factory=dict)
     spoken: dict[tuple[str, AppName], int] = field(default_factory=dict)  # generation
     told: dict[tuple[str, AppName], str] = field(default_factory=dict)  # problems
-    verified: dict[tuple[str, AppName], Verification] = field(default_factory=dict)
+    verified: dict[tuple[str, AppName], tuple[Verification, datetime]] = field(default_factory=dict)
 
     def copy(self) -> _Talk:
         return _Talk(dict(self.rollouts), dict(self.spoken), dict(self.told), dict(self.verified))
@@ -135,10 +135,29 @@ class Book(Mirror):
     def _new_rollout(self, entry: Entry, waiting: frozenset[str]) -> Rollout:
         return Rollout(entry.app.name, datetime.now(UTC), self._clock(), waiting)
 
+    def withdraw(self, app: AppName) -> None:
+        """Take its variables away. Raises OSError or NornError when that can't be done."""
+        self._delivery.withdraw(app)
+
     def current(self, service: str, app: AppName) -> Heard | None:
         """The last report, if it is about what is wanted now."""
         heard, entry = self.heard.get((service, app)), self.entries.get(app)
         return heard if heard and entry and same_wish(heard.entry, entry) else None
+
+    def neighbours(self, service: str, also: Collection[AppName]) -> Mapping[AppName, App]:
+        kind = self._kinds[service]
+
+        def there(entry: Entry) -> bool:
+            shown = entry.record.conditions.get(kind)
+            return shown is not None and shown.status == status.TRUE
+
+        return {
+            name: entry.app
+            for name, entry in sorted(self.entries.items())
+            if service in entry.app.sections
+            and entry.provisioned
+            and (name in also or there(entry))
+        }
 
     async def claim(
         self,
@@ -248,6 +267,9 @@ class Book(Mirror):
             and not report.acted
             and report.verification is None
             and not entry.leaving
+            and not entry.held
+            and not entry.member.rejected
+            and status.SPEC not in record.conditions
             and report.service != min(self.concerned(entry), default=None)
             and app not in draft.apps
             and app not in talk.rollouts
@@ -257,7 +279,7 @@ class Book(Mirror):
             and shown is not None
             and (shown.status, shown.reason, shown.message) == (status.TRUE, "Converged", "")
             and total is not None
-            and total.status == status.TRUE
+            and (total.status, total.reason) == (status.TRUE, "Converged")
         )
 
     def _retained(self, report: AppReport) -> list[Event]:
@@ -299,7 +321,7 @@ class Book(Mirror):
         found = report.verification
         if found is None:
             return
-        draft.talk.verified[report.service, report.app] = found
+        draft.talk.verified[report.service, report.app] = (found, datetime.now(UTC))
         if found.ok is not None:
             draft.health_checks.append(
                 HealthCheck(
@@ -339,9 +361,12 @@ class Book(Mirror):
         record = draft.apps.get(app, entry.record)
         declared = {self._kinds[k] for k in entry.app.sections if k in self._kinds}
         kind = self._kinds[report.service]
-        keep = declared | {status.READY, status.MIGRATION, status.ISOLATION}
+        keep = declared | {status.READY, status.SPEC, status.MIGRATION, status.ISOLATION}
+        # A removal under way is shown until its own service says that it is done.
+        under_way = {self._kinds[k] for k in self.concerned(entry)} - {kind}
+        keep |= {t for t in under_way if status.bad(record.conditions.get(t))}
         if not isinstance(report.outcome, Converged):
-            keep |= {kind}  # a removal under way is shown until it is done
+            keep |= {kind}
         news = {kind: status.condition(kind, report.outcome, now)}
         conditions = dict(status.merged(record.conditions, news, keep))
         self._isolation(entry, conditions, report.verification is not None, draft)
@@ -375,11 +400,19 @@ class Book(Mirror):
         """Put Ready (and what is always shown) into `conditions`; deliver when all are True.
         checks: whether an app that was Ready has its file looked at."""
         app = entry.app.name
+        services = {c for c in self._kinds.values() if c in conditions}
         if entry.leaving:
-            total = Condition(status.READY, status.FALSE, "Removed", "no file asks for it", now)
+            total = status.removed({c: conditions[c] for c in services}, entry.held, now)
         else:
-            needed = declared | {status.ISOLATION} if declared and entry.provisioned else declared
+            # What the spec no longer asks for counts as long as its access is not revoked: till
+            # then the app keeps the variables that it has.
+            needed = declared | services
+            if declared and entry.provisioned:
+                needed |= {status.ISOLATION}
             total = status.ready(conditions, needed, now)
+            if total.status == status.TRUE and entry.held:
+                text = f"no file asks for it; its removal is held: {entry.held}"
+                total = Condition(status.READY, status.TRUE, HELD, text, now)
             if total.status == status.TRUE and not heard:
                 text = "a new generation is on its way"
                 total = Condition(status.READY, status.FALSE, "Progressing", text, now)
@@ -395,6 +428,12 @@ class Book(Mirror):
                     status.READY, status.FALSE, "NotDelivered", f"env file: {fault}", now
                 )
         conditions[status.READY] = total.with_transition(conditions.get(status.READY))
+        if entry.member.rejected:
+            text = f"{entry.member.rejected}; the last good version stays in force"
+            refused = Condition(status.SPEC, status.FALSE, "Rejected", text, now)
+            conditions[status.SPEC] = refused.with_transition(conditions.get(status.SPEC))
+        else:
+            conditions.pop(status.SPEC, None)
         if entry.member.migrations:
             text = "migrations are not run by norn yet"
             pending = Condition(status.MIGRATION, status.TRUE, "NotRun", text, now)
@@ -420,7 +459,7 @@ class Book(Mirror):
             if rollout is not None:
                 self._advance(rollout, entry, record, draft, now)
             if entry.leaving and self._gone(entry):
-                self._remove(entry, record, draft)
+                self._remove(entry, record, draft, rollout)
 
     def _advance(
         self, rollout: Rollout, entry: Entry, record: AppRecord, draft: _Draft, now: datetime
@@ -436,7 +475,7 @@ class Book(Mirror):
             draft.forge_states.append(rollout.forge_state(now, ok, entry.leaving, resources))
         if rollout.over:
             del draft.talk.rollouts[app]
-            if rollout.acted or not ok:
+            if not ok or (rollout.acted and not entry.leaving):
                 draft.ended.append((rollout, record, ok))
 
     def _gone(self, entry: Entry) -> bool:
@@ -444,8 +483,10 @@ class Book(Mirror):
         found = [self.current(k, entry.app.name) for k in self.concerned(entry)]
         return all(heard is not None and isinstance(heard.outcome, Converged) for heard in found)
 
-    def _remove(self, entry: Entry, record: AppRecord, draft: _Draft) -> None:
-        """It is known only by what it left."""
+    def _remove(
+        self, entry: Entry, record: AppRecord, draft: _Draft, rollout: Rollout | None = None
+    ) -> None:
+        """It is known only by what it left. rollout: what was done to get there."""
         app = entry.app.name
         if record.state is AppState.REMOVED:
             return
@@ -462,7 +503,11 @@ class Book(Mirror):
             left = self._resources(app, draft)
             draft.forge_states.append(ForgeState(app, "unforged", (), left, None, now, now))
         text = "access is revoked on every service, the data stays"
-        draft.events.append(Event(logs.APP_REMOVED, "info", app, text))
+        fields: dict[str, object] = {}
+        if rollout is not None:
+            took = round((self._clock() - rollout.began) * 1000)
+            fields = {"changes": rollout.changes, "duration_ms": took}
+        draft.events.append(Event(logs.APP_REMOVED, "info", app, text, fields))
 
     def _tell(self, rollout: Rollout, record: AppRecord, ok: bool) -> None:
         write = logs.get().info if ok else logs.get().warning

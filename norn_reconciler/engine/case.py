@@ -25,6 +25,8 @@ from norn_reconciler.model.status import Event
 QUEUED = "Queued"
 NOT_LEADER = "NotLeader"
 REPAIR = "PasswordDrift"
+PENDING = "RemovalPending"  # access goes when the grace is over
+HELD = "RemovalHeld"  # access goes when a person says so
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from norn_reconciler import logs
 from norn_reconciler.engine import roster
 from norn_reconciler.engine.backoff import Backoff
 from norn_reconciler.engine.book import Book, log_event
-from norn_reconciler.engine.case import QUEUED, REPAIR
+from norn_reconciler.engine.case import PENDING, QUEUED, REPAIR
 from norn_reconciler.engine.guard import Hold, Limits, Removals, loss_digest
 from norn_reconciler.engine.lane import CHUNK, PROBE_EVERY, Lane
 from norn_reconciler.engine.ledger import AppReport
@@ -22,7 +22,7 @@ from norn_reconciler.engine.probes import AGAIN, Probes
 from norn_reconciler.engine.workqueue import Urgency, WorkQueue
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, StoreUnavailable
-from norn_reconciler.model.fleet import Fleet, Folder
+from norn_reconciler.model.fleet import Fleet, Folder, Refusal
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
 from norn_reconciler.model.ports import AnyProvider, Fence
 from norn_reconciler.model.records import AppState, Changes
@@ -30,14 +30,15 @@ from norn_reconciler.model.status import Event
 from norn_reconciler.tasks import checkpoint
 
 LINGER = 0.01  # seconds that a batch waits for companions
+MOST_REFUSED = 200  # findings that norn_db keeps; `norn validate` has them all
 AWAY = 1.0  # seconds between looks while norn_db is away
 FAULTED = 30.0  # seconds until a round that hit a defect of ours is tried again
 
 
 class Engine:
     """providers: by key. grace: seconds a removal waits. clock: monotonic seconds. probe_every:
-    seconds between two probes of one app's isolation. held: the removal guard's word as norn_db has
-    it from an earlier process."""
+    seconds between two probes of one app's isolation. held, refused: the removal guard's word and
+    what is wrong with files, as norn_db has it from an earlier process."""
 
     def __init__(
         self,
@@ -50,9 +51,11 @@ class Engine:
         chunk: int = CHUNK,
         probe_every: float = PROBE_EVERY,
         held: str = "",
+        refused: tuple[str, ...] = (),
     ) -> None:
         self.book = book
         self._held = held
+        self._refused = refused
         self.hold: Hold | None = None
         self._removals = Removals(limits)
         self._folder = Folder.OK
@@ -92,8 +95,17 @@ class Engine:
             held = self._held if told else _held(hold)
             news = None if held == self._held else held
             events = [*_hold_events(hold, news), *_roster_events(accepted)]
-            await book.write(Changes(apps=accepted.rows, events=events, held=news))
+            refused = _standing(fleet, self._refused)
+            await book.write(
+                Changes(
+                    apps=accepted.rows,
+                    events=[*events, *_refusals(fleet.refused[:MOST_REFUSED], self._refused)],
+                    held=news,
+                    refused=None if refused == self._refused else refused,
+                )
+            )
             self.hold, self._held, self._folder = hold, held, fleet.folder
+            self._refused = refused
             book.entries = dict(accepted.entries)
             for event in events:
                 log_event(event)
@@ -155,7 +167,7 @@ class Engine:
             for key in self.lanes
             if (heard := self.book.current(key, app)) is not None
             and isinstance(heard.outcome, RequeueAfter)
-            and heard.outcome.reason == "RemovalPending"
+            and heard.outcome.reason == PENDING
         ]
         return max(0.0, *waits) if waits else None
 
@@ -270,6 +282,22 @@ def _hold_events(hold: Hold | None, news: str | None) -> list[Event]:
         return [Event(logs.REMOVAL_RELEASED, "info", None, "removals are no longer held")]
     fields = {"digest": hold.digest, "apps": list(hold.apps)[:50]}
     return [Event(logs.REMOVAL_HELD, "error", None, news, fields)]
+
+
+def _standing(fleet: Fleet, before: Sequence[str]) -> tuple[str, ...]:
+    """What is wrong with files; of those that are being written, what was wrong before."""
+    pending = [t for t in before if any(t.startswith(f"{file}:") for file in fleet.settling)]
+    now = [r.text for r in fleet.refused[:MOST_REFUSED]]
+    return tuple(sorted({*pending, *now}))
+
+
+def _refusals(refused: Sequence[Refusal], told: Collection[str]) -> list[Event]:
+    """Their log lines were written when the folder was looked at."""
+    return [
+        Event(logs.SPEC_REJECTED, "error", AppName(r.app) if r.app else None, r.text)
+        for r in refused
+        if r.text not in told
+    ]
 
 
 def _roster_events(accepted: roster.Accepted) -> list[Event]:

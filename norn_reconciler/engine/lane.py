@@ -12,16 +12,25 @@ from itertools import chain
 
 from norn_reconciler import logs
 from norn_reconciler.engine.backoff import Backoff
-from norn_reconciler.engine.case import NOT_LEADER, QUEUED, REPAIR, Case, with_digest
+from norn_reconciler.engine.case import (
+    HELD,
+    NOT_LEADER,
+    PENDING,
+    QUEUED,
+    REPAIR,
+    Case,
+    with_digest,
+)
 from norn_reconciler.engine.digest import digest
 from norn_reconciler.engine.guard import gate
 from norn_reconciler.engine.ledger import AppReport, Ledger, wanted_of
 from norn_reconciler.engine.probes import Probes
-from norn_reconciler.engine.roster import same_wish
+from norn_reconciler.engine.roster import NEVER, same_wish
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, Rejected, ServiceError, Unavailable
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey
 from norn_reconciler.model.outcome import (
+    NEIGHBOUR_OPEN,
     Blocked,
     Converged,
     Failed,
@@ -287,6 +296,8 @@ class Lane:
             if cases[name].acted:
                 self.probes.at_once(name)
         due = self.probes.due(whole, self._ledger.verified, self._clock())
+        there = self._ledger.neighbours(self.provider.key, whole) if due else {}
+        names = tuple(there)
 
         async def one(case: Case) -> None:
             app = case.entry.app
@@ -295,8 +306,10 @@ class Lane:
                 if case.proof is None:
                     case.proof = await self.provider.prove(app, credential)
                 if case.proof.ok:
-                    neighbour = self._ledger.neighbour(self.provider.key, app.name)
+                    chosen = self.probes.neighbour(app.name, names)
+                    neighbour = there[chosen] if chosen is not None else None
                     case.walls = await self.provider.trespass(app, credential, neighbour)
+                    self.probes.tried(app.name, chosen, case.walls.kind == NEIGHBOUR_OPEN)
             except ServiceError as fault:
                 case.unknown = str(fault)
             except Exception as fault:  # as in _wanted
@@ -405,10 +418,9 @@ class Lane:
 
     def _deferral(self, case: Case) -> RequeueAfter:
         wait = case.entry.removals_from - self._clock()
-        if wait == float("inf"):
-            return RequeueAfter(60.0, "RemovalHeld", "removals are held until a person confirms")
-        text = f"access is revoked in {max(wait, 0.0):.0f} s"
-        return RequeueAfter(max(wait, 0.0), "RemovalPending", text)
+        if wait == NEVER:
+            return RequeueAfter(60.0, HELD, "its removal is held: norn status says why")
+        return RequeueAfter(max(wait, 0.0), PENDING, "access is revoked", dated=True)
 
 
 async def _few_at_once(work: Callable[[Case], Awaitable[None]], cases: Sequence[Case]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,8 +51,9 @@ class Ledger(Protocol):
         """Whether norn_db says of its present generation that its isolation was verified."""
         ...
 
-    def neighbour(self, service: str, app: AppName) -> App | None:
-        """Another app with this section, any; None when there is none."""
+    def neighbours(self, service: str, also: Collection[AppName]) -> Mapping[AppName, App]:
+        """The apps that have converged on this service, ordered by name: being refused at theirs
+        says something. also: those that this round has brought so far."""
         ...
 
     def credential(self, app: AppName, service: str) -> Credential: ...

@@ -4,13 +4,12 @@ rows, and whoever changes what is in force holds `turn`: nothing is computed fro
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from norn_reconciler.engine.roster import Entry
 from norn_reconciler.engine.status import ISOLATION, TRUE
-from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.app import AppName
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.ports import SecretSource
 from norn_reconciler.model.records import AppRecord, Changes, ServiceRecord, Snapshot, Store
@@ -74,14 +73,6 @@ class Mirror:
             and shown.status == TRUE
             and record.observed_generation == record.generation
         )
-
-    def neighbour(self, service: str, app: AppName) -> App | None:
-        others = [
-            e.app
-            for name, e in self.entries.items()
-            if name != app and service in e.app.sections and e.provisioned
-        ]
-        return random.choice(others) if others else None
 
     def concerned(self, entry: Entry) -> frozenset[str]:
         """Services that have, or should have, something of the app."""

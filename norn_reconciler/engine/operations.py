@@ -14,7 +14,7 @@ from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.ledger import Ledger, wanted_of
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, ServiceError, StoreUnavailable
-from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.inventory import HeldState, Owned
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
 from norn_reconciler.model.plan import Action, Plan
 from norn_reconciler.model.ports import AnyProvider
@@ -186,10 +186,23 @@ class Operations:
     async def _forget(self, app: AppName) -> str:
         book = self._engine.book
         async with book.turn:
-            if book.records[app].state is AppState.ACTIVE:
+            entry = book.entries.get(app)
+            stuck = entry is not None and entry.leaving and self._clock() >= entry.removals_from
+            if book.records[app].state is AppState.ACTIVE and not stuck:
                 raise ValueError(f"{app} is not removed: remove its file first, and wait for it")
+            left = ", ".join(
+                f"{key} {held.kind} {held.name}"
+                for key in sorted(self._engine.lanes)
+                for held in book.owned(key, app).values()
+                if held.state is not HeldState.RETAINED
+            )
+            try:
+                book.withdraw(app)
+            except OSError as fault:
+                raise ValueError(f"its env file can't be deleted: {fault}") from fault
             await book.write(Changes(forgotten=[app]))
-        return f"{app} is forgotten: what it left on the servers stays, and is nobody's now"
+        still = f"; access may still be open: {left}" if left else ""
+        return f"{app} is forgotten: what it left on the servers stays, and is nobody's now{still}"
 
     async def _adopt(self, app: AppName, digest: str | None) -> str:
         engine, book = self._engine, self._engine.book

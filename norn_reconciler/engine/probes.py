@@ -3,7 +3,8 @@ each round. Pure: time and chance are passed in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 
 from norn_reconciler.model.app import AppName
 
@@ -20,6 +21,8 @@ class Probes:
         self._random = random
         self._due: dict[AppName, float] = {}
         self._proven: dict[AppName, str] = {}  # digest of what was wanted then
+        self._neighbours: dict[AppName, AppName] = {}  # whose place was tried last
+        self._suspects: set[AppName] = set()  # and was open
 
     def due(
         self, apps: Mapping[AppName, str], verified: Callable[[AppName], bool], now: float
@@ -39,6 +42,24 @@ class Probes:
                 routine.append(app)
         routine.sort(key=lambda app: self._due[app])
         return fresh + routine[: max(LEAST, int(len(apps) * SHARE))]
+
+    def neighbour(self, app: AppName, there: Sequence[AppName]) -> AppName | None:
+        """Whose place is tried next: everybody's in turn, beginning anywhere; one that was open
+        until it is shut, since another's refusal says nothing of it. there: sorted names."""
+        last = self._neighbours.get(app)
+        if last is None:
+            at = int(len(there) * self._random())
+        elif app in self._suspects and last in there:
+            return last
+        else:
+            at = bisect_right(there, last)
+        return next((name for name in (*there[at:], *there[:at]) if name != app), None)
+
+    def tried(self, app: AppName, neighbour: AppName | None, was_open: bool) -> None:
+        """What became of it."""
+        if neighbour is not None:
+            self._neighbours[app] = neighbour
+            (self._suspects.add if was_open else self._suspects.discard)(app)
 
     def done(self, app: AppName, digest: str, ok: bool, now: float) -> None:
         """`app` was tried. ok: False when it failed, or when nobody could tell."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from norn_reconciler.engine.guard import Hold
+from norn_reconciler.engine.status import READY, REMOVED
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.fleet import Fleet, Folder, Member
 from norn_reconciler.model.records import AppRecord, AppState
@@ -19,7 +20,8 @@ class Entry:
     """One app in force.
 
     app: what the lanes converge to (no sections once it is to be removed). removals_from: monotonic
-    seconds; NEVER while a hold stands. leaving: no file asks for it.
+    seconds; NEVER while a hold stands. leaving: no file asks for it. held: no file asks for it, and
+    its removal waits for a person: the guard's word.
     """
 
     app: App
@@ -27,6 +29,7 @@ class Entry:
     member: Member
     removals_from: float
     leaving: bool = False
+    held: str = ""
 
     @property
     def provisioned(self) -> bool:
@@ -66,10 +69,12 @@ def accept(
     """The roster after `fleet`. Pure. now, grace: seconds.
 
     A generation moves with the canonical spec. A removal waits `grace` from the moment its cause
-    was first seen, and for ever while a hold names the app."""
+    was first seen. While a hold stands nothing is removed: what was on its way out stays as it is,
+    half removed or not, and what vanished since goes on as it was."""
     entries: dict[AppName, Entry] = {}
     rows: list[AppRecord] = []
     fresh: set[AppName] = set()
+    retold: set[AppName] = set()  # the same is wanted, and there is something else to say of it
     for name, member in fleet.members.items():
         entry, row = _present(before.get(name), records.get(name), member, now + grace)
         if hold is not None:
@@ -83,18 +88,30 @@ def accept(
         # What others let it read is no part of its own spec, and moves no generation.
         if old is None or row is not None or old.leaving or old.app != entry.app:
             fresh.add(name)
+        elif old.held or old.member.rejected != member.rejected:
+            retold.add(name)
     leaving: set[AppName] = set()
     for name, member in fleet.vanished.items():
         old = before.get(name)
         record = old.record if old else records[name]
+        was_leaving = old.leaving if old else _said_to_leave(record)
         if hold is not None:
-            entries[name] = Entry(member.app, record, member, NEVER)
+            app = App(name, {}) if was_leaving else member.app
+            entries[name] = Entry(
+                app, record, member, NEVER, leaving=was_leaving, held=hold.message
+            )
+            if old is None or old.held != hold.message:
+                retold.add(name)
             continue
         since = old.removals_from if old and old.leaving else now + grace
+        if since == NEVER:
+            since = now + grace
         entries[name] = Entry(App(name, {}), record, member, since, leaving=True)
-        if not (old and old.leaving):
+        if not was_leaving:
             leaving.add(name)
-    dirty = fresh | leaving | _released(before, entries)
+        elif old is None or old.held:
+            retold.add(name)
+    dirty = fresh | leaving | retold | _released(before, entries)
     return Accepted(entries, tuple(rows), frozenset(dirty), frozenset(fresh), frozenset(leaving))
 
 
@@ -120,6 +137,12 @@ def _present(
         new = replace(known, spec=member.record, state=AppState.ACTIVE, removal_confirmed=None)
         return Entry(member.app, new, member, since), new
     return Entry(member.app, known, member, since), None
+
+
+def _said_to_leave(record: AppRecord) -> bool:
+    """Whether an earlier process had begun to remove it."""
+    ready = record.conditions.get(READY)
+    return ready is not None and ready.reason == REMOVED
 
 
 def _released(before: Mapping[AppName, Entry], after: Mapping[AppName, Entry]) -> set[AppName]:

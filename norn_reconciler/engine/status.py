@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from norn_reconciler.model.errors import Unavailable
@@ -17,9 +17,11 @@ from norn_reconciler.model.outcome import (
 from norn_reconciler.model.status import Condition
 
 READY = "Ready"
+SPEC = "SpecAccepted"
 MIGRATION = "MigrationPending"
 ISOLATION = "IsolationVerified"
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
+REMOVED = "Removed"  # Ready's reason from the moment on that no file asks for the app
 
 
 def condition(kind: str, outcome: Outcome, now: datetime) -> Condition:
@@ -30,36 +32,37 @@ def condition(kind: str, outcome: Outcome, now: datetime) -> Condition:
         case Converged(warnings=(first, *_) as warnings):
             text = "; ".join(_sentence(p.message, p.remedy) for p in warnings)
             return Condition(kind, TRUE, first.reason, text, now)
-        case RequeueAfter(reason=reason, message=message):
-            return Condition(kind, FALSE, reason, message, now)
+        case RequeueAfter(seconds=wait, reason=reason, message=message, dated=dated):
+            text = f"{message} at {_clock(now, wait)}" if dated else message
+            return Condition(kind, FALSE, reason, text, now)
         case Blocked(problem=problem):
             text = _sentence(problem.message, problem.remedy)
             return Condition(kind, FALSE, problem.reason, text, now)
         case Failed(error=error, retry_in=wait):
-            until = (now + timedelta(seconds=wait)).strftime("%H:%M:%SZ")
             status = UNKNOWN if isinstance(error, Unavailable) else FALSE
-            text = f"{_sentence(str(error), error.remedy)}; next try at {until}"
+            text = f"{_sentence(str(error), error.remedy)}; next try at {_clock(now, wait)}"
             return Condition(kind, status, error.reason, text, now)
     raise AssertionError(outcome)
 
 
 def isolation(
     before: Condition | None,
-    found: Mapping[str, Verification | None],
+    found: Mapping[str, tuple[Verification, datetime] | None],
     now: datetime,
     *,
     unknown_password: bool = False,
 ) -> Condition:
-    """One app's isolation, over all its services. found: service → its last verification, None
-    where this process has made none: what an earlier one found then stands."""
-    told = [(key, v) for key, v in sorted(found.items()) if v is not None]
-    bad = [(key, v) for key, v in told if v.ok is False] or [
-        (key, v) for key, v in told if v.ok is None
+    """One app's isolation, over all its services. found: service → its last verification and
+    when it was made, None where this process has made none: what an earlier one found then
+    stands."""
+    told = [(key, *v) for key, v in sorted(found.items()) if v is not None]
+    failed = [(key, v) for key, v, _ in told if v.ok is False] or [
+        (key, v) for key, v, _ in told if v.ok is None
     ]
-    if bad:
-        status = FALSE if bad[0][1].ok is False else UNKNOWN
-        text = "; ".join(f"{key}: {v.message}" for key, v in bad)
-        return Condition(ISOLATION, status, bad[0][1].reason, text, now)
+    if failed:
+        status = FALSE if failed[0][1].ok is False else UNKNOWN
+        text = "; ".join(f"{key}: {v.message}" for key, v in failed)
+        return Condition(ISOLATION, status, failed[0][1].reason, text, now)
     if len(told) < len(found):
         if before is not None and before.status != UNKNOWN:
             return before
@@ -67,25 +70,48 @@ def isolation(
         return Condition(
             ISOLATION, UNKNOWN, "Pending", text if unknown_password else "not yet tried", now
         )
-    times = ", ".join(f"{key} {v.response_ms:.0f} ms" for key, v in told)
+    times = ", ".join(
+        f"{key} {v.response_ms:.0f} ms at {at:%Y-%m-%d %H:%M:%SZ}" for key, v, at in told
+    )
     text = (
         "as the app: its own place works, a wrong password and a neighbour's place are refused "
-        f"({times}, at {now:%Y-%m-%d %H:%M:%SZ})"
+        f"({times})"
     )
     return Condition(ISOLATION, TRUE, "Verified", text, now)
 
 
-def ready(conditions: Mapping[str, Condition], declared: set[str], now: datetime) -> Condition:
-    """The sum: True when each declared service's condition is. declared: condition types."""
-    parts = [conditions.get(kind) for kind in sorted(declared)]
+def ready(conditions: Mapping[str, Condition], needed: set[str], now: datetime) -> Condition:
+    """The sum: True when each condition in `needed` (types) is."""
+    parts = [conditions.get(kind) for kind in sorted(needed)]
     if any(part is None for part in parts):
         return Condition(READY, FALSE, "Progressing", "not all services were looked at yet", now)
-    bad = [part for part in parts if part is not None and part.status != TRUE]
-    if not bad:
+    wrong = [part for part in parts if part is not None and bad(part)]
+    if not wrong:
         return Condition(READY, TRUE, "Converged", "", now)
-    status = FALSE if any(part.status == FALSE for part in bad) else UNKNOWN
-    text = "; ".join(f"{part.type}: {part.message or part.reason}" for part in bad)
-    return Condition(READY, status, bad[0].reason, text, now)
+    status = FALSE if any(part.status == FALSE for part in wrong) else UNKNOWN
+    return Condition(READY, status, wrong[0].reason, _told(wrong), now)
+
+
+def removed(conditions: Mapping[str, Condition], held: str, now: datetime) -> Condition:
+    """Ready of an app that no file asks for: what still stands in the way of its removal.
+    conditions: of services that still have access of it. held: the guard's word, or ""."""
+    open_still = [c for _, c in sorted(conditions.items()) if bad(c)]
+    why = f"its removal is held: {held}" if held else _told(open_still)
+    text = "no file asks for it" + (f"; {why}" if why else "")
+    return Condition(READY, FALSE, REMOVED, text, now)
+
+
+def bad(condition: Condition | None) -> bool:
+    """There, and not True."""
+    return condition is not None and condition.status != TRUE
+
+
+def _told(conditions: Sequence[Condition]) -> str:
+    return "; ".join(f"{c.type}: {c.message or c.reason}" for c in conditions)
+
+
+def _clock(now: datetime, seconds: float) -> str:
+    return (now + timedelta(seconds=seconds)).strftime("%H:%M:%SZ")
 
 
 def merged(

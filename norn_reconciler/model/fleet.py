@@ -34,10 +34,22 @@ class Member:
     core: bool = False
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Refusal:
+    """Why a file can't be used as it stands: `file:line:column: words [check]`. app: whose last
+    good version stays in force instead; "" when none does."""
+
+    text: str
+    app: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """members: by app. vanished: known active apps that no file is about any more."""
+    """members: by app. vanished: known active apps that no file is about any more. refused: what is
+    wrong with files, ordered. settling: files of which nobody can tell yet."""
 
     members: Mapping[AppName, Member] = field(default_factory=dict)
     vanished: Mapping[AppName, Member] = field(default_factory=dict)
     folder: Folder = Folder.OK
+    refused: tuple[Refusal, ...] = ()
+    settling: tuple[str, ...] = ()

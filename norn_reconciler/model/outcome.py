@@ -69,11 +69,13 @@ class Converged:
 
 @dataclass(frozen=True, slots=True)
 class RequeueAfter:
-    """Not done yet, and nothing is wrong: look again after `seconds`."""
+    """Not done yet, and nothing is wrong: look again after `seconds`. dated: what the message says
+    happens then."""
 
     seconds: float
     reason: str
     message: str
+    dated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

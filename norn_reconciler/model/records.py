@@ -75,6 +75,7 @@ class Snapshot:
     inventory and services are keyed by service key, then app.
     key_fingerprint: of the master key that the recorded credentials were derived from.
     held: the removal guard's word while it holds, as people were told; "" when it does not.
+    refused: what people were told of files that can't be used.
     """
 
     apps: Mapping[AppName, AppRecord] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class Snapshot:
     services: Mapping[str, Mapping[AppName, ServiceRecord]] = field(default_factory=dict)
     key_fingerprint: str | None = None
     held: str = ""
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ class Changes:
     """Rows to write in one transaction, one statement a table. An empty one writes nothing.
 
     inventory: (service, app) → every row as it should be now (rows that are gone are deleted).
-    held: the removal guard's word from now on, "" when it lets go; None: as before.
+    held: the removal guard's word from now on, "" when it lets go; None: as before. refused: all
+    that is wrong with files from now on; None: as before.
     """
 
     apps: Sequence[AppRecord] = ()
@@ -140,10 +143,12 @@ class Changes:
     forgotten: Sequence[AppName] = ()
     key_fingerprint: str | None = None
     held: str | None = None
+    refused: tuple[str, ...] | None = None
 
     def __bool__(self) -> bool:
-        return self.held is not None or any(
+        return any(
             (
+                self.held is not None, self.refused is not None,
                 self.apps, self.inventory, self.services, self.events, self.deployments,
                 self.forge_states, self.health_checks, self.forgotten, self.key_fingerprint,
             )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from norn_reconciler.model.app import AppName, Claim
-from norn_reconciler.model.fleet import Fleet, Member
+from norn_reconciler.model.fleet import Fleet, Member, Refusal
 from norn_reconciler.model.records import SpecRecord
 from norn_reconciler.spec.claims import Claims, Loss, contest
 from norn_reconciler.spec.findings import Finding, Severity, errors, ordered
@@ -74,8 +74,19 @@ class _Settling:
                 self._keep(app, reason, rejected=reason)
         vanished = self._vanished()
         self._share(vanished, asked)
-        fleet = Fleet(self.members, vanished, self.scan.folder)
-        return Settled(fleet, ordered(self.findings), self.held_back)
+        findings = ordered(self.findings)
+        fleet = Fleet(
+            self.members,
+            vanished,
+            self.scan.folder,
+            self._refused(findings),
+            tuple(sorted(self.scan.settling)),
+        )
+        return Settled(fleet, findings, self.held_back)
+
+    def _refused(self, findings: tuple[Finding, ...]) -> tuple[Refusal, ...]:
+        homes = {m.record.file: app for app, m in sorted(self.members.items()) if m.rejected}
+        return tuple(Refusal(str(f), homes.get(f.file, "")) for f in errors(findings))
 
     def _one_file_an_app(self) -> tuple[dict[AppName, Document], dict[AppName, str]]:
         """The document that speaks for each app, and the apps that no file may speak for."""

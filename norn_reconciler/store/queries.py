@@ -30,7 +30,7 @@ SERVICES = """
      WHERE %(app)s::text IS NULL OR app = %(app)s
      ORDER BY service, app
 """
-META = "SELECT key_fingerprint, held FROM reconciler.meta"
+META = "SELECT key_fingerprint, held, refused FROM reconciler.meta"
 REVISION = """
     SELECT version_num FROM reconciler.alembic_version
 """
@@ -154,6 +154,10 @@ FORGET = """
 PUT_KEY_FINGERPRINT = """
     INSERT INTO reconciler.meta (key_fingerprint) VALUES (%(key_fingerprint)s)
     ON CONFLICT (singleton) DO UPDATE SET key_fingerprint = excluded.key_fingerprint
+"""
+PUT_REFUSED = """
+    INSERT INTO reconciler.meta (refused) VALUES (%(refused)s::jsonb)
+    ON CONFLICT (singleton) DO UPDATE SET refused = excluded.refused
 """
 PUT_HELD = """
     INSERT INTO reconciler.meta (held) VALUES (%(held)s)

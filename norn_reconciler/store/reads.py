@@ -23,6 +23,7 @@ from norn_reconciler.store.views import (
     Node,
     PastDeployment,
     RecordedEvent,
+    Standing,
 )
 
 _LISTEN_SECONDS = 15.0  # silence after which a listening connection is asked whether it lives
@@ -64,10 +65,10 @@ class StoreReads:
             found.setdefault(row["service"], {})[held.key] = held
         return found
 
-    async def held(self) -> str:
-        """The removal guard's word while it holds; "" when it does not."""
+    async def standing(self) -> Standing:
+        """What holds for the whole folder."""
         rows = await self._read(queries.META)
-        return str(rows[0]["held"]) if rows else ""
+        return Standing(rows[0]["held"], tuple(rows[0]["refused"])) if rows else Standing()
 
     async def events(self, app: AppName | None = None, limit: int = 50) -> Sequence[RecordedEvent]:
         """Newest first; of all apps when `app` is None."""

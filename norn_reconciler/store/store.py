@@ -47,6 +47,7 @@ class PostgresStore(StoreReads):
             dict(records),
             meta[0]["key_fingerprint"] if meta else None,
             meta[0]["held"] if meta else "",
+            tuple(meta[0]["refused"]) if meta else (),
         )
 
     async def claim(
@@ -149,6 +150,8 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
         yield queries.PUT_KEY_FINGERPRINT, {"key_fingerprint": changes.key_fingerprint}
     if changes.held is not None:
         yield queries.PUT_HELD, {"held": codec.clean(changes.held)}
+    if changes.refused is not None:
+        yield queries.PUT_REFUSED, {"refused": codec.dumps(changes.refused)}
 
 
 def _rows(rows: Iterable[codec.Row]) -> Mapping[str, Any]:

@@ -21,6 +21,15 @@ class RecordedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """held: the removal guard's word while it holds, else "". refused: what is wrong with files
+    that can't be used, `file:line:column: words [check]` each."""
+
+    held: str = ""
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseState:
     """The lease as norn_db shows it. holder is None when nobody has it; expired: by norn_db's
     clock, the holder has not renewed it in time."""

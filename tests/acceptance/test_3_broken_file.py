@@ -29,6 +29,32 @@ def test_a_broken_file_changes_nothing_even_across_a_restart(norn, services, nam
     assert norn.run("validate", code=1)
 
 
+def test_status_alone_tells_of_files_that_can_not_be_used(norn: Norn, name) -> None:
+    app = name("good")
+    norn.write("good.yaml", spec(app, events=False))
+    with norn.daemon():
+        norn.until_ready(app)
+        norn.write("good.yaml", f"app: {app}\nrole: nobody\n")
+        norn.write("new.yaml", "role: worker\n")
+        until(lambda: norn.condition(app, "SpecAccepted").get("status") == "False")
+        assert "good.yaml:2:" in norn.condition(app, "SpecAccepted")["message"]
+        assert norn.is_ready(app), "the last good version is in force"
+        refused = norn.json("status")["refused"]
+        assert [text.split(":")[0] for text in refused] == ["good.yaml", "new.yaml"]
+        shown = norn.run("status")
+        assert "new.yaml:1:1" in shown and "spec.app.required" in shown
+        assert "good.yaml:2:" in norn.run("describe", app)
+        events = norn.events("spec.rejected")
+        assert sorted(e["app"] for e in events) == ["", app]
+    with norn.daemon() as daemon:
+        until(lambda: daemon.events("spec.rejected"))
+        norn.write("good.yaml", spec(app, events=False))
+        (norn.specs / "new.yaml").unlink()
+        until(lambda: norn.json("status")["refused"] == [])
+        until(lambda: not norn.condition(app, "SpecAccepted"))
+        assert len(norn.events("spec.rejected")) == 2, "told once, though another looked, too"
+
+
 def test_one_apps_fault_leaves_every_other_app_converged(norn: Norn, name) -> None:
     good = [name(f"fine{i}") for i in range(4)]
     for app in good:

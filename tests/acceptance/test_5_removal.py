@@ -72,6 +72,37 @@ def test_a_section_and_a_topic_are_removed_by_themselves(norn, services, name) -
         until(lambda: "VALKEY_URL" not in norn.env(app), told=norn.story)
 
 
+def test_an_app_keeps_its_variables_as_long_as_its_access(norn, services, name) -> None:
+    """During the grace, and under a hold; the conditions say what waits, and until when."""
+    app = name("keeps")
+    others = [name(f"other{i}") for i in range(4)]
+    norn.write("keeps.yaml", spec(app))
+    for other in others:
+        norn.write(f"{other}.yaml", spec(other, events=False, kv=False))
+    with norn.daemon(NORN_GRACE_SECONDS="8") as daemon:
+        norn.until_ready(app, *others)
+        before = norn.env(app)
+        norn.write("keeps.yaml", spec(app, kv=False))
+        until(lambda: norn.condition(app, "KeyspaceReady").get("reason") == "RemovalPending")
+        assert "access is revoked at " in norn.condition(app, "KeyspaceReady")["message"]
+        norn.run("reconcile", app)  # other lanes' reports leave that word alone
+        until(lambda: len(daemon.events("operation.finished", kind="reconcile")) == 1)
+        assert norn.condition(app, "Ready")["reason"] == "RemovalPending"
+        assert norn.env(app) == before and services.acl_user(app) is not None
+        until(lambda: services.acl_user(app) is None, told=norn.story)
+        norn.until_ready(app, generation=2)
+        until(lambda: "VALKEY_URL" not in norn.env(app), told=norn.story)
+        before = norn.env(app)
+        for other in others:
+            (norn.specs / f"{other}.yaml").unlink()
+        until(lambda: daemon.events("removal.held"), told=norn.story)
+        norn.write("keeps.yaml", spec(app, kv=False, events=False))
+        until(lambda: norn.condition(app, "TopicsReady").get("reason") == "RemovalHeld")
+        until(lambda: norn.condition(others[0], "Ready").get("reason") == "RemovalHeld")
+        assert norn.env(app) == before
+        assert all(services.can_login(other) for other in others)
+
+
 def test_a_file_that_is_back_within_the_grace_loses_nothing(norn, services, name) -> None:
     """git checkout and rsync unlink before they write."""
     app, other = name("blinks"), name("other")

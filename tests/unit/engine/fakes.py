@@ -224,7 +224,10 @@ class MemoryStore:
 class MemoryDelivery:
     delivered: set[str] = field(default_factory=set)
 
+    calls: list[str] = field(default_factory=list)
+
     def deliver(self, app: App, passwords: object) -> bool:
+        self.calls.append(app.name)
         new = app.name not in self.delivered
         self.delivered.add(app.name)
         return new

@@ -58,6 +58,26 @@ def test_a_round_tries_a_few_and_the_longest_overdue_first(count: int) -> None:
     assert due == sorted(apps)[: max(LEAST, count // 20)]
 
 
+def test_each_neighbour_has_its_turn_and_an_open_one_is_tried_until_it_is_shut() -> None:
+    there = [AppName(n) for n in "abcd"]
+    probes = plan()
+    seen = []
+    for _ in range(6):
+        chosen = probes.neighbour(A, there)
+        probes.tried(A, chosen, False)
+        seen.append(chosen)
+    assert seen[:3] == seen[3:] and set(seen) == {"b", "c", "d"}
+    open_one = probes.neighbour(A, there)
+    probes.tried(A, open_one, True)
+    assert [probes.neighbour(A, there) for _ in range(3)] == [open_one] * 3
+    probes.tried(A, open_one, False)
+    assert probes.neighbour(A, there) != open_one
+    probes.tried(A, AppName("c"), True)
+    assert probes.neighbour(A, [A, AppName("d")]) == "d", "the suspect is gone"
+    assert probes.neighbour(A, [A]) is None
+    assert probes.neighbour(A, []) is None
+
+
 def test_a_failure_is_tried_again_soon_and_a_person_may_ask() -> None:
     probes = plan()
     probes.done(A, "one", False, 0.0)

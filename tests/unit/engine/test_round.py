@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -13,8 +13,14 @@ from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.guard import Limits, loss_digest
 from norn_reconciler.engine.operations import Operations
 from norn_reconciler.model.app import App, AppName
-from norn_reconciler.model.errors import LeaseLost, Rejected, StoreUnavailable, Unavailable
-from norn_reconciler.model.fleet import Fleet, Folder, Member
+from norn_reconciler.model.errors import (
+    Denied,
+    LeaseLost,
+    Rejected,
+    StoreUnavailable,
+    Unavailable,
+)
+from norn_reconciler.model.fleet import Fleet, Folder, Member, Refusal
 from norn_reconciler.model.inventory import HeldState
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
 from norn_reconciler.model.plan import Problem, Severity
@@ -46,9 +52,11 @@ class World:
     delivery: MemoryDelivery = field(default_factory=MemoryDelivery)
     clock: Clock = field(default_factory=Clock)
     fence: Fence = field(default_factory=Fence)
+    kept: Snapshot = field(default_factory=Snapshot)
 
     def __post_init__(self) -> None:
         self.book = Book(self.store, Secrets(), self.delivery, {"box": "BoxesReady"}, self.clock)
+        self.book.load(self.kept, 1)
         self.engine = Engine(
             {"box": self.service},  # type: ignore[dict-item]
             self.book,
@@ -56,7 +64,22 @@ class World:
             Limits(3, 20.0),
             10.0,
             self.clock,
+            held=self.kept.held,
+            refused=self.kept.refused,
         )
+
+    def restarted(self) -> World:
+        """Another process over the same service, store and delivery."""
+        book = self.book
+        names = sorted(book.records)
+        inventory = {"box": {app: book.owned("box", app) for app in names}}
+        services = {"box": {app: book.service("box", app) for app in names}}
+        held = [c.held for c in self.store.changes if c.held is not None]
+        refused = [c.refused for c in self.store.changes if c.refused is not None]
+        kept = Snapshot(
+            book.records, inventory, services, None, ["", *held][-1], [(), *refused][-1]
+        )
+        return World(self.service, self.store, self.delivery, self.clock, self.fence, kept)
 
     def round(self, *apps: str):
         return self.engine._round("box", [AppName(a) for a in apps] or sorted(self.book.entries))
@@ -455,6 +478,108 @@ async def test_a_generation_is_not_overwritten_by_a_report_in_flight() -> None:
     assert world.book.records[AppName("a")].observed_generation == 2
 
 
+async def test_a_hold_leaves_what_was_on_its_way_out_as_it_is() -> None:
+    """Neither taken further nor given back, also after a restart."""
+    world = World()
+    apps = [member(f"a{i}", f"box{i}") for i in range(8)]
+    await world.engine.accept(fleet(*apps))
+    await world.round()
+    await world.engine.accept(fleet(*apps[1:], vanished=(apps[0],)))
+    world.service.down = Unavailable("box", "away")
+    world.clock.now += 20
+    await world.round()
+    world.service.down = None
+    gone = tuple(apps[:5])
+    await world.engine.accept(fleet(*apps[5:], vanished=gone))
+    assert world.engine.hold is not None
+    await world.round()
+    assert set(world.service.server.values()) == {"whole"}
+    world.service.server["box0"] = "bent"
+    for _ in range(2):
+        await world.round()
+        assert world.service.server["box0"] == "bent"
+        ready = world.book.records[AppName("a0")].conditions["Ready"]
+        assert ready.reason == "Removed" and "held" in ready.message
+        ready = world.book.records[AppName("a1")].conditions["Ready"]
+        assert (ready.status, ready.reason) == ("True", "RemovalHeld")
+        world = world.restarted()
+        await world.engine.accept(fleet(*apps[5:], vanished=gone))
+    assert world.store.events().count(logs.REMOVAL_SCHEDULED) == 1
+    await world.engine.accept(fleet(*apps))
+    await world.round()
+    assert set(world.service.server.values()) == {"whole"} and len(world.service.server) == 8
+    assert world.book.records[AppName("a1")].conditions["Ready"].reason == "Converged"
+
+
+async def test_what_can_not_be_removed_can_be_forgotten() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two")))
+    await world.round()
+    operations = Operations(world.engine, world.store, world.clock)
+    await world.engine.accept(fleet(member("b", "two"), vanished=(member("a", "one"),)))
+    world.service.poisoned = {"a": Denied("box", "not yours", remedy="GRANT it")}
+    forget = Operation(1, "forget", AppName("a"))
+    world.store.operations[1] = forget
+    await operations.work()
+    assert world.store.operations[1].state is OperationState.FAILED, "the grace is not over"
+    world.clock.now += 20
+    await world.round()
+    ready = world.book.records[AppName("a")].conditions["Ready"]
+    assert ready.reason == "Removed" and "GRANT it" in ready.message
+    world.store.operations[2] = replace(forget, id=2)
+    await operations.work()
+    assert world.store.operations[2].state is OperationState.DONE
+    assert "may still be open: box box one" in world.store.operations[2].result
+    assert world.delivery.delivered == {"b"}
+    assert "a" not in world.book.records
+
+
+async def test_a_section_under_removal_keeps_its_word_and_its_variables() -> None:
+    """Until access is revoked the app has what it had."""
+    world = World()
+    await world.engine.accept(fleet(member("a", "one", "two")))
+    await world.round()
+    before = len(world.delivery.calls)
+    await world.engine.accept(fleet(member("a")))
+    await world.round()
+    conditions = world.book.records[AppName("a")].conditions
+    assert conditions["BoxesReady"].reason == "RemovalPending"
+    assert "access is revoked at " in conditions["BoxesReady"].message
+    assert conditions["Ready"].reason == "RemovalPending"
+    assert len(world.delivery.calls) == before
+    world.clock.now += 11
+    await world.round()
+    conditions = world.book.records[AppName("a")].conditions
+    assert "BoxesReady" not in conditions
+    assert conditions["Ready"].status == "True"
+    assert len(world.delivery.calls) > before
+
+
+async def test_a_rejected_file_is_shown_on_its_app_and_told_once() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    words = "a.yaml:3:1: no such thing [x]"
+    refused = (Refusal("new.yaml:1:1: no app [y]"), Refusal(words, "a"))
+    broken = replace(fleet(member("a", "one", rejected=words)), refused=refused)
+    for _ in range(2):
+        await world.engine.accept(broken)
+        await world.round()
+    shown = world.book.records[AppName("a")].conditions
+    assert shown["SpecAccepted"].status == "False" and words in shown["SpecAccepted"].message
+    assert shown["Ready"].status == "True", "the last good version is in force"
+    told = [(e.app, e.message) for c in world.store.changes for e in c.events
+            if e.event == logs.SPEC_REJECTED]  # fmt: skip
+    assert told == [(None, refused[0].text), ("a", words)]
+    world = world.restarted()
+    await world.engine.accept(broken)
+    assert world.store.events().count(logs.SPEC_REJECTED) == 2, "a restart is no news"
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    assert "SpecAccepted" not in world.book.records[AppName("a")].conditions
+    assert world.store.changes[-1].refused is None or world.store.changes[-1].refused == ()
+
+
 async def test_small_steps_do_not_slip_under_the_threshold() -> None:
     world = World()
     members = [member(f"a{i:02}", f"box{i:02}") for i in range(30)]
@@ -492,9 +617,7 @@ async def test_a_confirmation_outlives_a_restart_within_the_grace() -> None:
     await world.round()
     await world.engine.accept(fleet(*here, vanished=gone))
     await world.engine.confirm(world.engine.hold.digest)
-    again = World(service=world.service)
-    inventory = {"box": {app: rows for (_, app), rows in world.book.inventory().items()}}
-    again.book.load(Snapshot(world.book.records, inventory), 2)
+    again = world.restarted()
     await again.engine.accept(fleet(*here, vanished=gone))
     assert again.engine.hold is None
     again.clock.now += 11
