@@ -32,7 +32,7 @@ infra-stop: ## stop what `make infra` started; data stays
 	@infra/down
 
 .PHONY: db
-db: $(BIN)/norn ## users norn and norn_admin, database norn_db; idempotent
+db: $(BIN)/norn ## users norn, norn_keeper and norn_admin, database norn_db; idempotent
 	@$(BIN)/python -m infra db $(RENEW)
 	@$(BIN)/norn db upgrade
 

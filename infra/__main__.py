@@ -41,7 +41,9 @@ def main() -> int:
     up.add_argument("--config", type=Path, help="write norn's settings there")
     database = commands.choices["db"]
     database.add_argument("--config", type=Path, default=CONFIG)
-    database.add_argument("--renew", action="store_true", help="a new password for norn_admin")
+    database.add_argument(
+        "--renew", action="store_true", help="new passwords for norn_admin and norn_keeper"
+    )
     compose = commands.add_parser("compose-env")
     compose.set_defaults(work=_compose)
     compose.add_argument("--dir", type=Path, default=Path(".norn"))
@@ -119,23 +121,25 @@ def _db(arguments: argparse.Namespace) -> int:
     if url is None and stack is not None and stack.postgres.process.pid is not None:
         stack.start(["postgres"])
         configuration.write(arguments.config, stack.settings(["postgres"]))
-        print("norn, norn_admin and norn_db are there")
+        print("norn, norn_keeper, norn_admin and norn_db are there")
         return 0
     settings = configuration.read(arguments.config)
-    known = os.environ.get("NORN_POSTGRES_URL") or settings.get("postgres_url")
-    password = conninfo_to_dict(known).get("password") if known else None
-    host, port, secret = share(
-        url, str(password) if password is not None else None, renew=arguments.renew
-    )
-    where = f"{f'[{host}]' if ':' in host else host}:{port}"
+    known: dict[str, str | None] = {}
+    for setting in ("postgres_url", "database_url"):
+        text = os.environ.get(f"NORN_{setting.upper()}") or settings.get(setting)
+        parts = conninfo_to_dict(text) if text else {}
+        known[str(parts.get("user"))] = str(parts["password"]) if parts.get("password") else None
+    shared = share(url, known, renew=arguments.renew)
+    where = f"{f'[{shared.host}]' if ':' in shared.host else shared.host}:{shared.port}"
+    admin, keeper = (quote(p, safe="") for p in (shared.admin_password, shared.keeper_password))
     configuration.write(
         arguments.config,
         {
-            "database_url": f"postgresql://norn:norn@{where}/norn_db",
-            "postgres_url": f"postgresql://norn_admin:{quote(secret, safe='')}@{where}/postgres",
+            "database_url": f"postgresql://norn_keeper:{keeper}@{where}/norn_db",
+            "postgres_url": f"postgresql://norn_admin:{admin}@{where}/postgres",
         },
     )
-    print("norn, norn_admin and norn_db are there; `make doctor` advises the rest")
+    print("norn, norn_keeper, norn_admin and norn_db are there; `make doctor` advises the rest")
     return 0
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import quote
 
 import psycopg
@@ -15,16 +16,20 @@ from psycopg import sql
 from infra.process import StackError
 
 ADMIN = "norn_admin"
+KEEPER = "norn_keeper"  # keeps norn's own records; norn's password is published, its is not
 OLDEST = 150000
 # libpq's own idea of where sockets are differs from Debian's.
 LOCAL = "postgresql:///postgres?host=/var/run/postgresql,/tmp"
 
 
-def bootstrap(superuser_url: str, admin_password: str) -> None:
+def bootstrap(superuser_url: str, admin_password: str, keeper_password: str) -> None:
     """All of it, on a server of our own. Idempotent."""
     with psycopg.connect(superuser_url, autocommit=True) as conn:
         _records(conn)
+        _keeper(conn, keeper_password)
         _admin(conn, admin_password)
+        with psycopg.connect(superuser_url, autocommit=True, **_INSIDE) as inside:
+            _take_over(inside)
         # An owner who can connect to any other database can drop its own: PUBLIC stays out.
         conn.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
         conn.execute(f"GRANT CONNECT ON DATABASE postgres TO {ADMIN}")
@@ -33,12 +38,22 @@ def bootstrap(superuser_url: str, admin_password: str) -> None:
             conn.execute(f"GRANT pg_use_reserved_connections TO {ADMIN}")
 
 
-def share(superuser_url: str | None, known: str | None, *, renew: bool) -> tuple[str, str, str]:
-    """The two users and norn_db on a server that others use too; nothing else is changed.
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Where the server is, and how norn gets in."""
 
-    superuser_url: None is the local socket, for root as the user postgres. known: norn_admin's
-    password as the settings have it. renew: give a norn_admin of unknown password a new one.
-    Returns host, port and norn_admin's password. Raises StackError.
+    host: str
+    port: str
+    admin_password: str
+    keeper_password: str
+
+
+def share(superuser_url: str | None, known: Mapping[str, str | None], *, renew: bool) -> Shared:
+    """The users and norn_db on a server that others use too; nothing else is changed.
+
+    superuser_url: None is the local socket, for root as the user postgres. known: passwords of
+    norn_admin and norn_keeper as the settings have them. renew: give those of unknown password a
+    new one. Raises StackError.
     """
     with _superuser(superuser_url) as conn:
         row = conn.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
@@ -49,17 +64,26 @@ def share(superuser_url: str | None, known: str | None, *, renew: bool) -> tuple
         _records(conn)
         socket = conn.info.host.startswith("/")
         host, port = "127.0.0.1" if socket else conn.info.host, str(conn.info.port)
-        exists = conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ADMIN,)).fetchone()
-        if exists and not renew:
-            if known is None or not _lets_in(host, port, known):
-                raise StackError(
-                    f"{ADMIN} exists, and its password is not in norn.toml. Somebody else may use "
-                    "it: bring that norn.toml here, or type `make db RENEW=--renew` for a new one"
-                )
-            return host, port, known
-        password = secrets.token_urlsafe(24)
-        _admin(conn, password)
-        return host, port, password
+        passwords: dict[str, str] = {}
+        for role, database, make in (
+            (ADMIN, "postgres", _admin),
+            (KEEPER, "norn_db", _keeper),
+        ):
+            held = known.get(role)
+            if _exists(conn, role) and not renew:
+                if held is None or not _lets_in(role, host, port, held, database):
+                    raise StackError(
+                        f"{role} exists, and its password is not in norn.toml. Somebody else may "
+                        "use it: bring that norn.toml here, or type `make db RENEW=--renew` for a "
+                        "new one"
+                    )
+                passwords[role] = held
+            else:
+                passwords[role] = secrets.token_urlsafe(24)
+                make(conn, passwords[role])
+        with _superuser(superuser_url, **_INSIDE) as inside:
+            _take_over(inside)
+        return Shared(host, port, passwords[ADMIN], passwords[KEEPER])
 
 
 _ADVICE = (
@@ -69,8 +93,9 @@ _ADVICE = (
 
 
 @contextmanager
-def _superuser(url: str | None) -> Iterator[psycopg.Connection]:
-    """By the local socket root is nobody to PostgreSQL; the user postgres is its superuser."""
+def _superuser(url: str | None, **more: str) -> Iterator[psycopg.Connection]:
+    """By the local socket root is nobody to PostgreSQL; the user postgres is its superuser. more:
+    of libpq's parameters."""
     become = None
     if url is None and os.geteuid() == 0:
         try:
@@ -82,7 +107,7 @@ def _superuser(url: str | None) -> Iterator[psycopg.Connection]:
             os.seteuid(become.pw_uid)
         try:
             where = url or (f"{LOCAL}&user=postgres" if become else LOCAL)
-            conn = psycopg.connect(where, autocommit=True, connect_timeout=10)
+            conn = psycopg.connect(where, autocommit=True, connect_timeout=10, **more)
         finally:
             if become is not None:
                 os.seteuid(0)
@@ -94,8 +119,8 @@ def _superuser(url: str | None) -> Iterator[psycopg.Connection]:
 
 
 def _records(conn: psycopg.Connection) -> None:
-    """Where norn keeps its records: user norn, whose password is published, and norn_db."""
-    if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = 'norn'").fetchone():
+    """norn_db, and user norn, whose password is published and who owns it."""
+    if not _exists(conn, "norn"):
         verifier = sql.Literal(_verifier(conn, "norn", "norn"))
         conn.execute(sql.SQL("CREATE ROLE norn LOGIN PASSWORD {}").format(verifier))
     if not conn.execute("SELECT 1 FROM pg_database WHERE datname = 'norn_db'").fetchone():
@@ -103,19 +128,52 @@ def _records(conn: psycopg.Connection) -> None:
     conn.execute("REVOKE ALL ON DATABASE norn_db FROM PUBLIC")
 
 
+def _keeper(conn: psycopg.Connection, password: str) -> None:
+    """May do what norn may; what it makes itself, norn's records of whose what is, is its own."""
+    _login(conn, KEEPER, "LOGIN", password)
+    conn.execute(f"GRANT norn TO {KEEPER}")
+
+
+# norn_db is norn's, who may have set what holds there at a login.
+_INSIDE = {"dbname": "norn_db", "options": "-c search_path=pg_catalog -c role=none"}
+
+
+def _take_over(inside: psycopg.Connection) -> None:
+    """Of an earlier norn-reconciler, which made its records as norn."""
+    for (statement,) in inside.execute(_TAKE_OVER, {"keeper": KEEPER}).fetchall():
+        inside.execute(statement)
+
+
+_TAKE_OVER = """
+SELECT format('ALTER SCHEMA reconciler OWNER TO %%I', %(keeper)s::text)
+  FROM pg_namespace WHERE nspname = 'reconciler' AND pg_get_userbyid(nspowner) = 'norn'
+UNION ALL
+SELECT format('ALTER TABLE reconciler.%%I OWNER TO %%I', c.relname, %(keeper)s::text)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = 'reconciler' AND c.relkind = 'r' AND pg_get_userbyid(c.relowner) = 'norn'
+"""
+
+
 def _admin(conn: psycopg.Connection, password: str) -> None:
-    verb = "CREATE"
-    if conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ADMIN,)).fetchone():
-        verb = "ALTER"
+    _login(conn, ADMIN, "LOGIN CREATEDB CREATEROLE", password)
+
+
+def _login(conn: psycopg.Connection, role: str, attributes: str, password: str) -> None:
+    verb = "ALTER" if _exists(conn, role) else "CREATE"
     conn.execute(
-        sql.SQL(verb + " ROLE {} LOGIN CREATEDB CREATEROLE PASSWORD {}").format(
-            sql.Identifier(ADMIN), sql.Literal(_verifier(conn, ADMIN, password))
+        sql.SQL(f"{verb} ROLE {{}} {attributes} PASSWORD {{}}").format(
+            sql.Identifier(role), sql.Literal(_verifier(conn, role, password))
         )
     )
 
 
-def _lets_in(host: str, port: str, password: str) -> bool:
-    url = f"postgresql://{ADMIN}:{quote(password, safe='')}@{host}:{port}/postgres"
+def _exists(conn: psycopg.Connection, role: str) -> bool:
+    found = conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
+    return found.fetchone() is not None
+
+
+def _lets_in(role: str, host: str, port: str, password: str, database: str) -> bool:
+    url = f"postgresql://{role}:{quote(password, safe='')}@{host}:{port}/{database}"
     try:
         psycopg.connect(url, connect_timeout=10).close()
     except psycopg.OperationalError:

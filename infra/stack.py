@@ -39,7 +39,7 @@ class Stack:
         if unprivileged() is not None:
             self.folder.chmod(0o711)  # the servers' user passes through; each closes its own folder
         values = self._kept()
-        for name in ("superuser", "norn_admin", "valkey", "kafka"):
+        for name in ("superuser", "norn_admin", "norn_keeper", "valkey", "kafka"):
             values.setdefault(f"{name}_password", secrets.token_urlsafe(24))
         for name in (*NAMES, "controller"):
             if f"{name}_port" not in values:
@@ -91,7 +91,11 @@ class Stack:
             try:
                 server.start()
                 if server is self.postgres:
-                    bootstrap(self.postgres.url(), self.values["norn_admin_password"])
+                    bootstrap(
+                        self.postgres.url(),
+                        self.values["norn_admin_password"],
+                        self.values["norn_keeper_password"],
+                    )
             except StackError as fault:
                 return fault
             progress(f"{server.title} is ready")
@@ -117,7 +121,7 @@ class Stack:
 
     @property
     def norn_db_url(self) -> str:
-        return self.postgres.url("norn", "norn", "norn_db")
+        return self.postgres.url("norn_keeper", self.values["norn_keeper_password"], "norn_db")
 
     def settings(self, only: Iterable[str] = NAMES) -> Mapping[str, str]:
         """norn's settings for these servers, as fields of norn.toml."""

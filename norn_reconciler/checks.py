@@ -35,16 +35,18 @@ async def norn_db(settings: Settings, key: Path) -> Health:
         await store.close()
     if urlsplit(url).password in PUBLISHED:
         findings.append(
-            _warning(
+            Problem(
+                Severity.BLOCKING,
                 "PublishedPassword",
-                "the user of norn_db has a password that everybody knows",
-                "ALTER ROLE norn PASSWORD '…' (use psql's \\password), and set NORN_DATABASE_URL",
+                "norn_db is opened with a password that everybody knows: whoever reaches the "
+                "server can rewrite the records of whose what is, and take any app's data",
+                "make db: it makes norn_keeper, whose password only norn.toml has",
             )
         )
     findings += _key(key, snapshot.key_fingerprint)
-    return Health(
-        "norn_db", True, _since(began), f"{len(snapshot.apps)} apps known", tuple(findings)
-    )
+    ok = not any(f.severity is Severity.BLOCKING for f in findings)
+    detail = f"{len(snapshot.apps)} apps known"
+    return Health("norn_db", ok, _since(began), detail, tuple(findings))
 
 
 def _key(path: Path, known: str | None) -> list[Problem]:

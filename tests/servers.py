@@ -120,7 +120,7 @@ class Servers:
         password = own.stack.values["norn_admin_password"]
         if own.fifteen.process.pid is None:
             own.fifteen.start()
-            bootstrap(own.fifteen.url(), password)
+            bootstrap(own.fifteen.url(), password, own.stack.values["norn_keeper_password"])
             log_statements(own.fifteen.url())
         return PostgresServer(version, own.fifteen.url(), own.fifteen.url("norn_admin", password))
 

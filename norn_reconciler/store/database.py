@@ -52,7 +52,10 @@ def conninfo(url: Secret, name: str, timeout: float) -> str:
             f"-c lock_timeout={milliseconds}",
             f"-c idle_in_transaction_session_timeout={milliseconds}",
             "-c TimeZone=UTC",
+            # whoever owns norn_db may have set otherwise
             "-c search_path=pg_catalog",
+            "-c role=none",
+            "-c default_transaction_read_only=off",
             "-c jit=off",
         )
     ).strip()

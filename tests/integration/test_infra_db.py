@@ -17,6 +17,8 @@ from infra.bootstrap import share
 from infra.ports import free_port
 from infra.postgres import Postgres
 from infra.process import StackError
+from norn_reconciler.model.secret import Secret
+from norn_reconciler.store import schema
 from tests.servers import DEBIAN_15, ThrowAway
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +58,7 @@ def others(server: Postgres) -> list[tuple[Any, ...]]:
         "UNION ALL SELECT 'r', rolname::text, rolsuper::text FROM pg_roles WHERE rolname !~ '^norn'"
         "UNION ALL SELECT 'p', parname, paracl::text FROM pg_parameter_acl "
         "UNION ALL SELECT 'm', roleid::text, member::regrole::text FROM pg_auth_members "
+        "WHERE member::regrole::text !~ '^norn'"
         "UNION ALL SELECT 's', setrole::text, setconfig::text FROM pg_db_role_setting "
         "ORDER BY 1, 2",
     )
@@ -82,15 +85,53 @@ def test_it_makes_its_users_and_norn_db_and_changes_nothing_else(
     assert others(shared) == before
     settings = configuration.read(tmp_path / "norn.toml")
     with psycopg.connect(settings["database_url"]) as conn:
-        assert conn.execute("SELECT current_user::text").fetchone() == ("norn",)
+        assert conn.execute("SELECT current_user::text").fetchone() == ("norn_keeper",)
+    psycopg.connect(shared.url("norn", "norn", "norn_db")).close()
     with psycopg.connect(settings["postgres_url"]) as conn:
         assert conn.execute("SELECT current_user::text").fetchone() == ("norn_admin",)
     assert query(
         shared, "SELECT rolcreatedb, rolcreaterole, rolsuper FROM pg_roles WHERE rolname ~ '^norn'"
         " ORDER BY rolname",
-    ) == [(False, False, False), (True, True, False)]  # fmt: skip
+    ) == [(False, False, False), (True, True, False), (False, False, False)]  # fmt: skip
     public = "SELECT has_database_privilege('pg_monitor', 'norn_db', 'CONNECT')"
     assert query(shared, public) == [(False,)]
+
+
+def test_norn_whose_password_is_published_can_not_touch_norns_own_records(
+    shared: Postgres, tmp_path: Path
+) -> None:
+    """Also where an earlier version had made them as norn. The tables that Norn's users know stay
+    theirs to read and write."""
+    run_db(shared, tmp_path)
+    mine = shared.url("norn", "norn", "norn_db")
+    schema.upgrade(Secret(mine))
+    with psycopg.connect(mine, autocommit=True) as conn:
+        conn.execute("INSERT INTO reconciler.meta (key_fingerprint) VALUES ('x')")
+        conn.execute("ALTER DATABASE norn_db SET search_path = evil, pg_catalog")
+        conn.execute("ALTER DATABASE norn_db SET role = norn")
+    run_db(shared, tmp_path)
+    keeper = Secret(configuration.read(tmp_path / "norn.toml")["database_url"])
+    assert schema.current(keeper) == schema.HEAD
+    with psycopg.connect(mine, autocommit=True) as conn:
+        for table in ("inventory", "apps", "services", "operations", "lease", "meta"):
+            for statement in ("SELECT * FROM reconciler.{}", "DELETE FROM reconciler.{}",
+                              "DROP TABLE reconciler.{}"):  # fmt: skip
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    conn.execute(statement.format(table))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute("DROP SCHEMA reconciler CASCADE")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute("SET ROLE norn_keeper")
+        conn.execute("INSERT INTO public.deployments (id, app) VALUES ('1', 'a')")
+    query(shared, "DROP DATABASE norn_db")
+    run_db(shared, tmp_path)
+    schema.upgrade(keeper)
+    with psycopg.connect(mine, autocommit=True) as conn:
+        conn.execute("INSERT INTO public.deployments (id, app) VALUES ('1', 'a')")
+        assert conn.execute("SELECT count(*) FROM health_checks").fetchone() == (0,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute("CREATE TRIGGER t BEFORE INSERT ON deployments FOR EACH ROW "
+                         "EXECUTE FUNCTION suppress_redundant_updates_trigger()")  # fmt: skip
 
 
 def test_a_second_run_keeps_the_password(shared: Postgres, tmp_path: Path) -> None:
@@ -140,9 +181,9 @@ def test_no_password_is_said_or_logged(shared: Postgres, tmp_path: Path) -> None
 def test_a_role_that_is_no_superuser_is_told_so(shared: Postgres) -> None:
     query(shared, "CREATE ROLE somebody LOGIN PASSWORD 'x'")
     with pytest.raises(StackError, match="somebody is no superuser"):
-        share(shared.url("somebody", "x"), None, renew=False)
+        share(shared.url("somebody", "x"), {}, renew=False)
 
 
 def test_a_server_that_is_not_there_is_said_in_one_line_with_what_to_do() -> None:
     with pytest.raises(StackError, match=r"no PostgreSQL to work on.*\n.*SUPERUSER_URL"):
-        share(f"postgresql://postgres:x@127.0.0.1:{free_port()}/postgres", None, renew=False)
+        share(f"postgresql://postgres:x@127.0.0.1:{free_port()}/postgres", {}, renew=False)

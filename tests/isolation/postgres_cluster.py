@@ -119,7 +119,7 @@ def running(version: str, *, norn: bool = True) -> Iterator[Cluster]:
         server.start()
         admin_password = made.stack.values["norn_admin_password"] if norn else ""
         if norn:
-            bootstrap(server.url(), admin_password)
+            bootstrap(server.url(), admin_password, made.stack.values["norn_keeper_password"])
         yield Cluster(version, server, admin_password)
     finally:
         server.kill()

@@ -237,8 +237,9 @@ def _logins(facts: Facts, wrong_password: bool, published_password: bool) -> Ite
         yield Problem(
             Severity.WARNING,
             "PublishedPassword",
-            "role norn has the password that the manual prints",
-            "if others reach this server: ALTER ROLE norn PASSWORD … and set NORN_DATABASE_URL",
+            "role norn has the password that the manual prints: whoever reaches the server can "
+            "read and write deployments, forge_states and the like in norn_db",
+            "if no other tool of Norn's logs in as norn: ALTER ROLE norn NOLOGIN",
         )
     for line, databases, users in facts.trusted:
         yield Problem(

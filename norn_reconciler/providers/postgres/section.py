@@ -16,7 +16,7 @@ from norn_reconciler.providers.postgres.state import DATABASE, MAX_NAME
 _CHECK = "services.postgres.database"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _RESERVED_DATABASES = frozenset({"postgres", "template0", "template1", "norn_db"})
-_RESERVED_ROLES = frozenset({"postgres", "public", "none", "norn", "norn_admin"})
+_RESERVED_ROLES = frozenset({"postgres", "public", "none", "norn", "norn_admin", "norn_keeper"})
 _KEYWORD_ROLES = frozenset({"current_role", "current_user", "session_user", "user"})
 _EXTENSION = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 _MOST_EXTENSIONS = 32
