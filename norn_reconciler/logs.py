@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 # Names are noun.past and never change: people grep and alert on them.
 DAEMON_STARTED = "daemon.started"
 DAEMON_STOPPED = "daemon.stopped"
+DAEMON_FAILED = "daemon.failed"
 LEASE_ACQUIRED = "lease.acquired"
 LEASE_LOST = "lease.lost"
 LEASE_WAITED = "lease.waited"
 STORE_LOST = "store.lost"
 STORE_RECOVERED = "store.recovered"
+SCHEMA_WAITED = "schema.waited"
 SPEC_ACCEPTED = "spec.accepted"
 SPEC_REJECTED = "spec.rejected"
 SPEC_WARNED = "spec.warned"

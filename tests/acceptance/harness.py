@@ -161,6 +161,7 @@ class Norn:
                 lambda: (
                     daemon.events("lease.acquired")
                     or daemon.events("lease.waited")
+                    or daemon.events("schema.waited")
                     or process.poll() is not None
                 ),
                 told=log.read_text,
