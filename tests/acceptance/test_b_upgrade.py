@@ -12,16 +12,13 @@ import pytest
 
 from norn_reconciler.store.revisions import HEAD, REVISIONS
 from tests.acceptance.harness import Norn, spec, until
-from tests.servers import Servers
 
 REVISION = "SELECT version_num FROM reconciler.alembic_version"
 
 
 @pytest.fixture
-def norn(tmp_path: Path, servers: Servers, fresh_norn_db: str) -> Norn:
-    """With PostgreSQL alone: the rest has no part in this."""
-    (tmp_path / "specs").mkdir()
-    return Norn(tmp_path, {"NORN_POSTGRES_URL": servers.postgres_admin_url}, fresh_norn_db)
+def norn(norn_on_postgres: Norn) -> Norn:
+    return norn_on_postgres
 
 
 class Systemd:
