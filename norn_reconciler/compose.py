@@ -105,8 +105,13 @@ def secrets_of(settings: Settings, known: str | None, *, create: bool) -> tuple[
             )
         if not create:
             return NoSecrets(), ""
-        master_key.create(path)
-        logs.get().warning(logs.KEY_CREATED, file=str(path), message="back this file up")
+        made = master_key.create(path)
+        logs.get().warning(
+            logs.KEY_CREATED,
+            file=str(path),
+            fingerprint=made.fingerprint,
+            message="back this file up",
+        )
     try:
         key = master_key.load(path)
     except master_key.KeyFileError as unusable:
