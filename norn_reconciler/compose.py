@@ -21,7 +21,7 @@ from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.guard import Limits
 from norn_reconciler.engine.lane import CHUNK
 from norn_reconciler.model.app import App, AppName
-from norn_reconciler.model.errors import KeyMismatch, SchemaMismatch
+from norn_reconciler.model.errors import KeyMismatch, SchemaInUse, SchemaMismatch, SchemaNewer
 from norn_reconciler.model.ports import AnyProvider, Fence, SecretSource
 from norn_reconciler.model.records import Changes
 from norn_reconciler.model.secret import Credential, CredentialMark, Secret
@@ -105,8 +105,13 @@ def secrets_of(settings: Settings, known: str | None, *, create: bool) -> tuple[
             )
         if not create:
             return NoSecrets(), ""
-        master_key.create(path)
-        logs.get().warning(logs.KEY_CREATED, file=str(path), message="back this file up")
+        made = master_key.create(path)
+        logs.get().warning(
+            logs.KEY_CREATED,
+            file=str(path),
+            fingerprint=made.fingerprint,
+            message="back this file up",
+        )
     try:
         key = master_key.load(path)
     except master_key.KeyFileError as unusable:
@@ -195,14 +200,16 @@ async def parts(
 
 
 async def upgraded(settings: Settings, store: PostgresStore) -> None:
-    """Bring norn_db's schema to this version, unless it is. Raises StoreUnavailable, and
-    SchemaMismatch when an older program is at work on the older schema."""
+    """Bring norn_db's schema to this version, unless it is. Raises StoreUnavailable, SchemaInUse
+    when an older program is at work on the older schema, and SchemaNewer."""
     try:
         await store.require_schema()
+    except SchemaNewer:
+        raise
     except SchemaMismatch as older:
         holder = await _holder(store)
         if holder is not None:
-            raise SchemaMismatch(f"{older} ({holder} is at work on it)") from older
+            raise SchemaInUse(str(older), holder) from older
         url = Secret(settings.database_url.get_secret_value())
         await asyncio.to_thread(schema.upgrade, url)
         await store.require_schema()

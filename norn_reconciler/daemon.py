@@ -14,8 +14,11 @@ from norn_reconciler.model.errors import (
     LeaseHeld,
     LeaseLost,
     NornError,
+    SchemaInUse,
+    SchemaNewer,
     ServiceError,
     StoreUnavailable,
+    expected,
 )
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import Lease
@@ -45,6 +48,22 @@ async def run(settings: Settings) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    code = 0
+    try:
+        await _live(settings, name, stop)
+    except* _Stopped:
+        logs.get().info(logs.DAEMON_STOPPED, reason="signal")
+    except* NornError as faults:
+        code = 1
+        for fault in expected(faults):
+            logs.get().error(logs.DAEMON_FAILED, error=str(fault))
+    except* Exception as defect:
+        code = 1
+        logs.get().error(logs.DAEMON_FAILED, error="a defect in norn itself", exc_info=defect)
+    return code
+
+
+async def _live(settings: Settings, name: str, stop: asyncio.Event) -> None:
     notifier = Notifier()
     async with compose.open_providers(settings, name) as providers:
         store = compose.store_of(settings, name)
@@ -54,12 +73,9 @@ async def run(settings: Settings) -> int:
                 tasks.create_task(_watchdog(notifier), name="watchdog")
                 tasks.create_task(daemon.serve(), name="serve")
                 tasks.create_task(_until(stop), name="stop")
-        except* _Stopped:
-            logs.get().info(logs.DAEMON_STOPPED, reason="signal")
         finally:
             notifier.send("STOPPING=1")
             await store.close()
-    return 0
 
 
 class _Stopped(Exception):
@@ -96,13 +112,16 @@ class Daemon:
         self._looking = asyncio.Lock()  # an older look must not be put in force after a newer one
 
     async def serve(self) -> None:
-        """For ever: get ready, wait for the lease, serve a term."""
+        """For ever: get ready, wait for the lease, serve a term. Raises SchemaNewer, and NornError
+        when norn_db can't be made ready."""
         await self._prepare()
         while True:
             try:
                 # A task of its own each time: a TaskGroup that a fault has ended leaves a pending
                 # cancellation on the task around it, and the next group there would trip over it.
                 await asyncio.create_task(self._term(), name="term")
+            except* SchemaNewer:
+                raise
             except* LeaseLost as lost:
                 logs.get().error(logs.LEASE_LOST, error=str(lost.exceptions[0]))
             except* KeyMismatch as held:
@@ -114,18 +133,24 @@ class Daemon:
 
     async def _prepare(self) -> None:
         """norn_db has its tables, and the specs were read: then systemd is told READY."""
-        told = False
+        away, leader = False, ""
         while True:
             try:
                 await compose.upgraded(self._settings, self._store)
                 break
-            except StoreUnavailable as away:
-                if not told:
-                    logs.get().warning(logs.STORE_LOST, error=str(away))
-                told = True
-                self._notifier.send(f"STATUS={away}", "EXTEND_TIMEOUT_USEC=30000000")
-                await asyncio.sleep(RETRY)
-        if told:
+            except StoreUnavailable as fault:
+                status = str(fault)
+                if not away:
+                    logs.get().warning(logs.STORE_LOST, error=status)
+                away = True
+            except SchemaInUse as older:
+                status = str(older)
+                if older.holder != leader:
+                    logs.get().warning(logs.SCHEMA_WAITED, holder=older.holder, error=status)
+                leader = older.holder
+            self._notifier.send(f"STATUS={status}", "EXTEND_TIMEOUT_USEC=30000000")
+            await asyncio.sleep(RETRY)
+        if away:
             logs.get().info(logs.STORE_RECOVERED)
         specs_folder.first_look(self._settings)
         self._notifier.send("READY=1", "STATUS=standing by")
@@ -148,6 +173,7 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 # From the first moment: reading a large norn_db may take longer than the lease.
                 tasks.create_task(self._keep(lease, fence), name="lease")
+                await self._store.require_schema()  # a newer leader may have upgraded it meanwhile
                 await self._end_sessions(former)
                 work = await compose.parts(
                     self._settings,

@@ -7,17 +7,21 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from norn_reconciler import journal
+
 if TYPE_CHECKING:
     import structlog
 
 # Names are noun.past and never change: people grep and alert on them.
 DAEMON_STARTED = "daemon.started"
 DAEMON_STOPPED = "daemon.stopped"
+DAEMON_FAILED = "daemon.failed"
 LEASE_ACQUIRED = "lease.acquired"
 LEASE_LOST = "lease.lost"
 LEASE_WAITED = "lease.waited"
 STORE_LOST = "store.lost"
 STORE_RECOVERED = "store.recovered"
+SCHEMA_WAITED = "schema.waited"
 SPEC_ACCEPTED = "spec.accepted"
 SPEC_REJECTED = "spec.rejected"
 SPEC_WARNED = "spec.warned"
@@ -54,13 +58,27 @@ _Format = Literal["json", "console"]
 
 def configure(log_format: _Format | None, *, stream: Any = None) -> None:
     """Say how lines are written in this process. None: console on a terminal, else JSON, to
-    stderr."""
+    stderr. Where that leads to the journal, each line begins with its priority."""
     out = stream or sys.stderr
     _to.clear()
     _to[log_format or ("console" if out.isatty() else "json")] = out
     _set_up.cache_clear()
     # Drivers log to the standard library: their warnings go to the same stream, nothing below.
-    logging.basicConfig(stream=out, level=logging.WARNING, format="%(name)s: %(message)s")
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(_Drivers(out))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
+
+class _Drivers(logging.Formatter):
+    """The standard library's lines."""
+
+    def __init__(self, out: Any) -> None:
+        super().__init__("%(name)s: %(message)s")
+        self._journal = journal.leads_there(out)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return journal.marked(text, record.levelname.lower()) if self._journal else text
 
 
 _to: dict[_Format, Any] = {}
@@ -87,8 +105,11 @@ def _set_up() -> None:
     if chosen == "json":
         # Frames' locals could hold a password: only the text of the traceback is kept.
         processors.append(structlog.processors.format_exc_info)
+    processors.append(renderer)
+    if journal.leads_there(out):
+        processors.append(lambda logger, level, text: journal.marked(text, level))
     structlog.configure(
-        processors=[*processors, renderer],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,

@@ -11,13 +11,16 @@ def main() -> None:
     # What imports make lives to the end: to look for garbage in it is a tenth of a short command.
     gc.set_threshold(20_000, 20, 20)
     from norn_reconciler.cli.app import app, load  # noqa: PLC0415 -- keeps `import` of the package cheap
-    from norn_reconciler.model.errors import NornError  # noqa: PLC0415
+    from norn_reconciler.journal import failure  # noqa: PLC0415
+    from norn_reconciler.model.errors import expected  # noqa: PLC0415
 
     load(sys.argv[1] if len(sys.argv) > 1 else "")
     gc.freeze()
     try:
         app()
-    except NornError as fault:
-        sys.exit(f"norn: {fault}")
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as fault:
+        if not (told := expected(fault)):
+            raise
+        sys.exit(failure("\n".join(dict.fromkeys(f"norn: {error}" for error in told))))

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from norn_reconciler import logs
+from norn_reconciler import journal, logs
 from norn_reconciler.settings import Settings
 
 # Module → the commands it registers.
@@ -58,11 +58,8 @@ def settings() -> Settings:
             f"  {'.'.join(str(p) for p in e['loc'])}: {e['msg']}"
             for e in fault.errors(include_url=False, include_input=False)
         ]
-        typer.echo(
-            "norn: settings (environment NORN_…, or norn.toml) are not usable:\n"
-            + "\n".join(lines),
-            err=True,
-        )
+        text = "norn: settings (environment NORN_…, or norn.toml) are not usable:\n"
+        typer.echo(journal.failure(text + "\n".join(lines)), err=True)
         raise typer.Exit(2) from None
 
 

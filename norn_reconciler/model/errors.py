@@ -31,6 +31,19 @@ class SchemaMismatch(NornError):
     type."""
 
 
+class SchemaNewer(SchemaMismatch):
+    """A newer program made norn_db's tables: this one can do nothing until it is as new."""
+
+
+class SchemaInUse(SchemaMismatch):
+    """norn_db's tables are older, and `holder`, who has the lease, is at work on them: they are
+    upgraded when it has stopped."""
+
+    def __init__(self, message: str, holder: str) -> None:
+        super().__init__(f"{message} ({holder} is at work on it)")
+        self.holder = holder
+
+
 class KeyMismatch(NornError):
     """The master key is not the one that norn_db's credentials were derived from."""
 
@@ -72,3 +85,12 @@ class Rejected(ServiceError):
     """The server refused this one request for a reason of its own: retry with backoff, per app."""
 
     reason = "Rejected"
+
+
+def expected(fault: BaseException) -> tuple[NornError, ...]:
+    """The errors that `fault` consists of, leaves of groups included. Empty when anything else is
+    among them: that is a defect, and deserves its traceback."""
+    if isinstance(fault, BaseExceptionGroup):
+        parts = [expected(part) for part in fault.exceptions]
+        return tuple(error for part in parts for error in part) if all(parts) else ()
+    return (fault,) if isinstance(fault, NornError) else ()

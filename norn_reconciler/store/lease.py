@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from norn_reconciler.model.errors import LeaseHeld, LeaseLost, StoreUnavailable
+from norn_reconciler.model.errors import LeaseHeld, LeaseLost, NornError, StoreUnavailable
 from norn_reconciler.model.records import Lease
 from norn_reconciler.store import codec, incarnation, queries
 from norn_reconciler.store.database import Connection, session_name
@@ -20,6 +22,8 @@ Sleep = Callable[[float], Awaitable[object]]
 
 _NODES = uuid.UUID("5f0c4c8e-3f1b-5d5a-9a63-0b8f6d1e7a42")  # namespace of our cluster_nodes ids
 _POLL_SECONDS = 1.0  # how often a standby looks, at most
+_SILENT_LEASES = 3  # leases without a heartbeat, after which a process with a living twin is gone
+_FAREWELL_SECONDS = 2.0  # what a standby that ends gives norn_db to hear it
 
 
 async def acquire(
@@ -35,21 +39,27 @@ async def acquire(
     Free, released, expired by norn_db's clock, or held by a process that is certainly dead: taken,
     with a new epoch; the former holder's sessions in norn_db are ended, and its deployments in
     flight become failed. A process that takes it twice under one name must have revoked its former
-    fence. Else raises LeaseHeld, or waits as a standby with a heartbeat in cluster_nodes. Raises
-    StoreUnavailable.
+    fence. Else raises LeaseHeld, or waits as a standby with a heartbeat in cluster_nodes, until it
+    is cancelled. Raises StoreUnavailable.
     """
     pause = min(_POLL_SECONDS, seconds / 3)
     beaten = float("-inf")
-    while True:
-        try:
-            return await _attempt(store, seconds, clock)
-        except LeaseHeld:
-            if not wait:
-                raise
-        if clock() - beaten >= seconds / 3:
-            await heartbeat(store)
-            beaten = clock()
-        await sleep(pause)
+    try:
+        while True:
+            try:
+                return await _attempt(store, seconds, clock)
+            except LeaseHeld:
+                if not wait:
+                    raise
+            if clock() - beaten >= seconds / 3:
+                await heartbeat(store, seconds)
+                beaten = clock()
+            await sleep(pause)
+    except asyncio.CancelledError:
+        if beaten > float("-inf"):
+            with suppress(NornError):
+                await heartbeat(store, seconds, status="stopped", within=_FAREWELL_SECONDS)
+        raise
 
 
 async def renew(store: StoreReads, lease: Lease, fence: LeaseFence) -> None:
@@ -64,7 +74,7 @@ async def renew(store: StoreReads, lease: Lease, fence: LeaseFence) -> None:
     async with store.database.transaction(limit) as conn:
         held = await (await conn.execute(queries.RENEW, values)).fetchone()
         if held is not None:
-            await _put_node(conn, lease.holder, "leader", "ready")
+            await _put_node(conn, lease.holder, "leader", "ready", lease.seconds)
     if held is None:
         fence.revoke()
         raise LeaseLost(f"another process took the lease of {lease.holder} (epoch {lease.epoch})")
@@ -78,7 +88,7 @@ async def release(store: StoreReads, lease: Lease, fence: LeaseFence) -> None:
     async with store.database.transaction() as conn:
         values = {"epoch": lease.epoch, "holder": lease.holder}
         if await (await conn.execute(queries.RELEASE, values)).fetchone() is not None:
-            await _put_node(conn, lease.holder, "standby", "stopped")
+            await _put_node(conn, lease.holder, "standby", "stopped", lease.seconds)
 
 
 async def keep(
@@ -116,15 +126,19 @@ async def keep(
             away = False
 
 
-async def heartbeat(store: StoreReads, *, role: str = "standby", status: str = "ready") -> None:
-    """Say in cluster_nodes that this instance lives. Raises StoreUnavailable."""
-    async with store.database.session() as conn:
-        await _put_node(conn, store.instance, role, status)
+async def heartbeat(
+    store: StoreReads, seconds: float, *, status: str = "ready", within: float | None = None
+) -> None:
+    """Say in cluster_nodes that this process stands by. seconds: the lease's length. Raises
+    StoreUnavailable, after `within` seconds or the request's usual time."""
+    async with store.database.session(within) as conn:
+        await _put_node(conn, store.instance, "standby", status, seconds)
 
 
 def node_id(instance: str) -> str:
-    """Its id in cluster_nodes: a UUID, so that a column of that type takes it too."""
-    return str(uuid.uuid5(_NODES, instance))
+    """This process's id in cluster_nodes: daemons that share a name have a row each. A UUID, so
+    that a column of that type takes it too."""
+    return str(uuid.uuid5(_NODES, f"{instance} {incarnation.current() or os.getpid()}"))
 
 
 async def _attempt(
@@ -151,9 +165,8 @@ async def _attempt(
             taken = await (await conn.execute(queries.ACQUIRE, values)).fetchone()
             if taken is not None:
                 await conn.execute(queries.FAIL_IN_FLIGHT, {"epoch": taken["epoch"]})
-                if seen["holder"] not in (None, store.instance):
-                    await conn.execute(queries.NODE_LOST, {"id": node_id(seen["holder"])})
-                await _put_node(conn, store.instance, "leader", "ready")
+                await conn.execute(queries.LEADERS_LOST, {"id": node_id(store.instance)})
+                await _put_node(conn, store.instance, "leader", "ready", seconds)
         if taken is None:
             raise _held(await _lease_row(conn))
         # After: what the former holder opened in between.
@@ -181,7 +194,9 @@ async def _end_sessions(store: StoreReads, conn: Connection, holder: str | None)
         await conn.execute(queries.END_SESSIONS, {"name": session_name(holder), "own": own})
 
 
-async def _put_node(conn: Connection, instance: str, role: str, status: str) -> None:
+async def _put_node(
+    conn: Connection, instance: str, role: str, status: str, seconds: float
+) -> None:
     row = {
         "id": node_id(instance),
         "name": instance,
@@ -192,7 +207,9 @@ async def _put_node(conn: Connection, instance: str, role: str, status: str) -> 
         "public_ip": "",
         "tailscale_ip": "",
         "status": status,
-        "provider_id": "",
+        "provider_id": str(os.getpid()),
         "error": "",
     }
     await conn.execute(queries.PUT_NODE, {"row": codec.dumps(row)})
+    twins = {"id": row["id"], "name": instance, "seconds": seconds * _SILENT_LEASES}
+    await conn.execute(queries.DROP_SILENT_TWINS, twins)

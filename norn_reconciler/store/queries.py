@@ -258,7 +258,8 @@ HEALTH_CHECKS = """
 NODES = """
     SELECT id::text AS id, name::text AS name, role::text AS role, status::text AS status,
            updated_at::timestamptz AS updated_at
-      FROM public.cluster_nodes WHERE provider::text = 'norn-reconciler' ORDER BY name
+      FROM public.cluster_nodes WHERE provider::text = 'norn-reconciler'
+     ORDER BY name, role, updated_at DESC
 """
 
 # The lease.
@@ -311,9 +312,16 @@ PUT_NODE = """
         VALUES (r.id, r.name, r.provider, r.region, r.size, r.role, r.public_ip, r.tailscale_ip,
                 r.status, r.provider_id, r.error, now(), now())
 """
-NODE_LOST = """
+# There is one leader: whoever else says so was killed, or has not noticed yet.
+LEADERS_LOST = """
     UPDATE public.cluster_nodes SET role = 'standby', status = 'lost', updated_at = now()
-     WHERE id::text = %(id)s AND role::text = 'leader'
+     WHERE provider::text = 'norn-reconciler' AND role::text = 'leader' AND id::text <> %(id)s
+"""
+# What a restart leaves. A process that was only slow puts its row again with its next heartbeat.
+DROP_SILENT_TWINS = """
+    DELETE FROM public.cluster_nodes
+     WHERE provider::text = 'norn-reconciler' AND name::text = %(name)s AND id::text <> %(id)s
+       AND updated_at < now() - make_interval(secs => %(seconds)s)
 """
 PRUNE_NODES = """
     DELETE FROM public.cluster_nodes

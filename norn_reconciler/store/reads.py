@@ -108,7 +108,7 @@ class StoreReads:
         return [AppHealth(**r) for r in await self._read(queries.HEALTH_CHECKS)]
 
     async def nodes(self) -> Sequence[Node]:
-        """Instances of this daemon, by name."""
+        """Processes of this daemon, by name, the leader first."""
         return [Node(**r) for r in await self._read(queries.NODES)]
 
     async def lease_holder(self) -> LeaseState:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from norn_reconciler.model.errors import SchemaMismatch
+from norn_reconciler.model.errors import SchemaMismatch, SchemaNewer
 
 REVISIONS = ("0001", "0002")  # oldest first; a test holds them against store/migrations/versions
 HEAD = REVISIONS[-1]
 
 
 def verdict(found: str | None) -> None:
-    """Raise SchemaMismatch unless `found` is HEAD. None: norn_db has no schema of ours."""
+    """Raise SchemaMismatch unless `found` is HEAD; SchemaNewer where it is a later one. None:
+    norn_db has no schema of ours."""
     if found is None:
         raise SchemaMismatch("norn_db has no tables of norn-reconciler yet: norn db upgrade")
     if found not in REVISIONS:
-        raise SchemaMismatch(
+        raise SchemaNewer(
             f"norn_db's schema {found} is newer than this program's {HEAD}: "
             "install the norn-reconciler that made it, or a newer one"
         )

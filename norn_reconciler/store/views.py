@@ -84,7 +84,8 @@ class AppHealth:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One instance of this daemon. role: leader | standby. updated_at: its last heartbeat."""
+    """One process of this daemon. name: its instance's, which a twin may share. role: leader |
+    standby. updated_at: its last heartbeat."""
 
     id: str
     name: str

@@ -38,6 +38,13 @@ def norn(tmp_path: Path, servers: Servers, fresh_norn_db: str) -> Norn:
 
 
 @pytest.fixture
+def norn_on_postgres(tmp_path: Path, servers: Servers, fresh_norn_db: str) -> Norn:
+    """For what the other services have no part in."""
+    (tmp_path / "specs").mkdir()
+    return Norn(tmp_path, {"NORN_POSTGRES_URL": servers.postgres_admin_url}, fresh_norn_db)
+
+
+@pytest.fixture
 def services(servers: Servers) -> Iterator[Services]:
     """The servers as their administrators see them."""
     found = Services(

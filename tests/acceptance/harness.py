@@ -18,6 +18,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from tests import catalogue
+
 MAIL_AGENT = """\
 app: {app}
 role: webserver
@@ -161,6 +163,7 @@ class Norn:
                 lambda: (
                     daemon.events("lease.acquired")
                     or daemon.events("lease.waited")
+                    or daemon.events("schema.waited")
                     or process.poll() is not None
                 ),
                 told=log.read_text,
@@ -175,6 +178,7 @@ class Norn:
                 except subprocess.TimeoutExpired:
                     daemon.kill()
         assert not daemon.events("lane.faulted"), daemon.log.read_text()
+        assert not catalogue.faults(line for line in daemon.lines() if line["event"] != "?")
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         with psycopg.connect(self.norn_db, row_factory=dict_row) as conn:

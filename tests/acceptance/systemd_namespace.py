@@ -201,9 +201,10 @@ class Machine:
         """One property of a unit."""
         return self.run("systemctl", "show", "--value", "-p", name, unit).strip()
 
-    def journal(self, unit: str) -> list[dict[str, Any]]:
+    def journal(self, unit: str, *options: str) -> list[dict[str, Any]]:
         """What journald has of a unit: its own fields, and in "line" the JSON the unit wrote."""
-        output = self.run("journalctl", "-u", unit, "-o", "json", "--no-pager", "--all")
+        command = ("journalctl", "-u", unit, "-o", "json", "--no-pager", "--all", *options)
+        output = self.run(*command)
         entries = []
         for row in output.splitlines():
             entry = json.loads(row)

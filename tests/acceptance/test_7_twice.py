@@ -23,7 +23,9 @@ WRITES = re.compile(
     r"\b(INSERT|UPDATE|DELETE|MERGE|CREATE|ALTER|DROP|GRANT|REVOKE|COMMENT|TRUNCATE|CALL|DO)\b"
 )
 # What every run writes in norn_db, whatever the number of apps: that it was the writer.
-LEASE = re.compile(r"UPDATE reconciler\.lease |MERGE INTO public\.cluster_nodes ")
+LEASE = re.compile(
+    r"UPDATE reconciler\.lease |(MERGE INTO|UPDATE|DELETE FROM) public\.cluster_nodes "
+)
 CLOSED = re.compile(r"UPDATE public\.deployments .*'norn restarted during deployment'")
 
 

@@ -136,6 +136,25 @@ def test_a_dropped_file_converges_under_systemd(
     assert delivered(service, app)["KAFKA_SASL_PASSWORD"] not in journal
 
 
+def test_the_journal_knows_errors_from_news(
+    service: Machine, norn: Norn, name: Callable[[str], str]
+) -> None:
+    app = name("good")
+    drop(service, "broken.yaml", "app: broken\nrole: nonsense\n")
+    drop(service, "good.yaml", spec(app, kv=False, events=False))
+    until_ready(service, norn, app)
+
+    def errors() -> list[dict[str, Any]]:
+        return [e for e in service.journal(UNIT, "-p", "err") if e["_COMM"].startswith("norn")]
+
+    until(lambda: [e for e in errors() if e["line"].get("event") == "spec.rejected"])
+    assert {e["line"]["level"] for e in errors()} == {"error"}
+    assert {e["PRIORITY"] for e in errors()} == {"3"}
+    (ready,) = journal_tells(service, "app.ready", app)()
+    assert ready["PRIORITY"] == "6"
+    service.run("rm", f"{ETC}/specs/broken.yaml")
+
+
 def test_a_killed_daemon_is_started_again_and_converges(
     service: Machine, norn: Norn, services: Services, name: Callable[[str], str]
 ) -> None:

@@ -54,7 +54,9 @@ def test_the_server_shows_what_we_compute(server: OwnServer, world: World) -> No
     line = line_of(server.url, "mail")
     assert line is not None
     assert parse(line) == rules
-    assert line.split() == [
+    # Before 9.1 a server names this default, too.
+    shown = [word for word in line.split() if word != "sanitize-payload"]
+    assert shown == [
         "user", "mail", "on", f"#{sha}", "~mail:*", "resetchannels", "&mail:*", *COMMANDS,
     ]  # fmt: skip
 

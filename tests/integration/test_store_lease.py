@@ -319,9 +319,9 @@ async def test_losing_norn_db_closes_the_fence_and_getting_it_back_opens_it(cont
 
 async def test_a_heartbeat_moves_by_norn_dbs_clock(contender):
     one = contender("one")
-    await heartbeat(one)
+    await heartbeat(one, 60.0)
     (first,) = await one.nodes()
-    await heartbeat(one, status="draining")
+    await heartbeat(one, 60.0, status="draining")
     (second,) = await one.nodes()
     assert second.updated_at > first.updated_at
     assert (second.role, second.status) == ("standby", "draining")

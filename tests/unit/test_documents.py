@@ -12,8 +12,11 @@ from typer.main import get_command
 from norn_reconciler import logs
 from norn_reconciler.cli.app import GROUPS, app, load
 from norn_reconciler.settings import Settings
+from tests.catalogue import catalogue
+from tests.unit import log_calls
 
 ROOT = Path(__file__).parents[2]
+SENT_AS_VALUES = {logs.PROBLEM_FOUND}  # chosen by one function, sent by another
 
 
 def words(name: str) -> str:
@@ -21,9 +24,20 @@ def words(name: str) -> str:
 
 
 def test_the_log_catalogue_lists_every_event_and_no_other() -> None:
-    rows = [line.split("|")[1] for line in words("logs.md").splitlines() if line.startswith("| `")]
-    listed = {name for row in rows for name in re.findall(r"`([a-z.]+)`", row)}
-    assert listed == set(logs.EVENTS)
+    assert set(catalogue()) == logs.EVENTS
+
+
+def test_the_log_catalogue_has_the_fields_that_are_sent() -> None:
+    """As the source says; the acceptance tests hold real lines against the page as well."""
+    sent = list(log_calls.found(ROOT / "norn_reconciler"))
+    faults = [
+        f"{call.place} {event}: {fault}"
+        for call in sent
+        for event in call.events
+        if (fault := catalogue()[event].fault(call.sure, call.perhaps))
+    ]
+    assert not faults
+    assert {event for call in sent for event in call.events} >= set(catalogue()) - SENT_AS_VALUES
 
 
 def test_events_are_constants_and_each_is_used() -> None:
