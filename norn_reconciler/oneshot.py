@@ -196,7 +196,8 @@ async def _apply(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -> 
     operations = Operations(engine, store)
     await engine.accept(await _settled(work.specs, book))
     chosen = _chosen(book, apps)
-    await operations.work()
+    if await operations.work():  # confirmed removals are not held by this look any more
+        await engine.accept(await _settled(work.specs, book))
     await engine.settle(chosen)
     # What a person asked for while nobody was there may need a look at every service first.
     if await operations.work():

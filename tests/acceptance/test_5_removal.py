@@ -3,6 +3,7 @@ input is never intent."""
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import psycopg
@@ -170,3 +171,17 @@ def test_forget_pause_and_resume(norn: Norn, services: Services, name) -> None:
         norn.run("forget", app)
         assert norn.app(app) is None
         assert services.owner(database(app)) == app
+
+
+def test_without_a_daemon_the_next_apply_does_what_was_confirmed(norn, services, name) -> None:
+    app = name("cleared")
+    norn.write("cleared.yaml", spec(app, events=False))
+    norn.run("apply")
+    (norn.specs / "cleared.yaml").unlink()
+    held = norn.json("apply", code=1)["held"]
+    assert services.can_login(app) is True
+    norn.run("confirm", held.split("norn confirm ")[1].split(",")[0])
+    told = json.loads(norn.run("apply", "--output", "json", NORN_GRACE_SECONDS="0.2"))
+    assert told["converged"] and told["changes"] and not told["held"]
+    assert services.can_login(app) is False
+    assert services.acl_user(app) is None
