@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from norn_reconciler import compose, logs, oneshot
+from norn_reconciler import compose, oneshot
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import AppArgument, Output, OutputOption, app, settings
 from norn_reconciler.engine.status import READY
@@ -65,13 +65,7 @@ def status(
 
 async def _standing(store: PostgresStore) -> tuple[Sequence[AppRecord], str | None]:
     """Every app, and the removal guard's word while it holds."""
-    news = [
-        e.event
-        for e in await store.events(None, 500)
-        if e.event.event in {logs.REMOVAL_HELD, logs.REMOVAL_RELEASED}
-    ]
-    held = news[0].message if news and news[0].event == logs.REMOVAL_HELD else None
-    return await store.apps(), held
+    return await store.apps(), await store.held()
 
 
 def _row(record: AppRecord) -> tuple[object, ...]:

@@ -87,6 +87,7 @@ class Engine:
             events = [*self._hold_events(hold), *_roster_events(accepted)]
             await book.write(Changes(apps=accepted.rows, events=events))
             self.hold, self._folder = hold, fleet.folder
+            book.held = hold is not None
             book.entries = dict(accepted.entries)
             for event in events:
                 log_event(event)
@@ -105,7 +106,7 @@ class Engine:
             )
             fields = {"digest": hold.digest, "apps": list(hold.apps)[:50]}
             return [Event(logs.REMOVAL_HELD, "error", None, text, fields)]
-        if hold is None and self.hold is not None:
+        if hold is None and self.book.held:  # by this process or by one before it
             return [Event(logs.REMOVAL_RELEASED, "info", None, "removals are no longer held")]
         return []
 

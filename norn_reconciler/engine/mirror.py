@@ -19,7 +19,7 @@ from norn_reconciler.model.secret import Credential
 
 class Mirror:
     """entries: what is in force, by app. records: every app norn_db knows, removed ones included.
-    services: keys of all services there are."""
+    services: keys of all services there are. held: whether norn_db says that removals are held."""
 
     def __init__(self, store: Store, secrets: SecretSource, services: frozenset[str]) -> None:
         self._store = store
@@ -29,12 +29,14 @@ class Mirror:
         self._services: dict[tuple[str, AppName], ServiceRecord] = {}
         self.turn = asyncio.Lock()
         self.epoch = 0
+        self.held = False
         self.entries: dict[AppName, Entry] = {}
         self.records: dict[AppName, AppRecord] = {}
 
     def load(self, snapshot: Snapshot, epoch: int) -> None:
         """Start from what norn_db holds."""
         self.epoch = epoch
+        self.held = snapshot.held
         self.records = dict(snapshot.apps)
         self._inventory = {
             (service, app): owned

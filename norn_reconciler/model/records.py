@@ -74,12 +74,14 @@ class Snapshot:
 
     inventory and services are keyed by service key, then app.
     key_fingerprint: of the master key that the recorded credentials were derived from.
+    held: whether removals are held, by the last word on record.
     """
 
     apps: Mapping[AppName, AppRecord] = field(default_factory=dict)
     inventory: Mapping[str, Mapping[AppName, Owned]] = field(default_factory=dict)
     services: Mapping[str, Mapping[AppName, ServiceRecord]] = field(default_factory=dict)
     key_fingerprint: str | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,13 @@ SERVICES = """
      WHERE %(app)s::text IS NULL OR app = %(app)s
      ORDER BY service, app
 """
+HELD = """
+    SELECT message
+      FROM (SELECT event, message FROM reconciler.events
+             WHERE app = '' AND event IN ('removal.held', 'removal.released')
+             ORDER BY id DESC LIMIT 1) AS last
+     WHERE event = 'removal.held'
+"""
 KEY_FINGERPRINT = "SELECT key_fingerprint FROM reconciler.meta"
 REVISION = """
     SELECT version_num FROM reconciler.alembic_version

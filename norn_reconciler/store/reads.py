@@ -75,6 +75,11 @@ class StoreReads:
             for r in await self._read(queries.EVENTS, {"app": app, "limit": limit})
         ]
 
+    async def held(self) -> str | None:
+        """The removal guard's word while it holds removals, whichever process said it."""
+        rows = await self._read(queries.HELD)
+        return rows[0]["message"] if rows else None
+
     async def deployments(
         self, app: AppName | None = None, limit: int = 20
     ) -> Sequence[PastDeployment]:

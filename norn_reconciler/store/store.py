@@ -33,6 +33,7 @@ class PostgresStore(StoreReads):
             held = await self._rows(conn, queries.INVENTORY, _ALL)
             services = await self._rows(conn, queries.SERVICES, _ALL)
             meta = await self._rows(conn, queries.KEY_FINGERPRINT)
+            hold = await self._rows(conn, queries.HELD)
         inventory: dict[str, dict[AppName, dict[ObjectKey, Held]]] = defaultdict(dict)
         for row in held:
             value = codec.held_value(row)
@@ -45,6 +46,7 @@ class PostgresStore(StoreReads):
             dict(inventory),
             dict(records),
             meta[0]["key_fingerprint"] if meta else None,
+            held=bool(hold),
         )
 
     async def claim(

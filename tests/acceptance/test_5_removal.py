@@ -185,3 +185,18 @@ def test_without_a_daemon_the_next_apply_does_what_was_confirmed(norn, services,
     assert told["converged"] and told["changes"] and not told["held"]
     assert services.can_login(app) is False
     assert services.acl_user(app) is None
+    assert norn.json("status")["held"] is None
+
+
+def test_a_hold_that_another_process_declared_ends_when_the_files_are_back(norn, name) -> None:
+    app = name("back")
+    norn.write("back.yaml", spec(app, events=False))
+    norn.run("apply")
+    (norn.specs / "back.yaml").unlink()
+    held = norn.json("apply", code=1)["held"]
+    assert norn.json("status")["held"].split("norn confirm ")[1] in held
+    norn.write("back.yaml", spec(app, events=False))
+    norn.run("apply")
+    assert norn.json("status")["held"] is None
+    norn.run("apply")
+    assert [e["event"] for e in norn.events("removal.released")] == ["removal.released"]

@@ -241,6 +241,16 @@ async def test_events_come_newest_first_in_the_order_they_happened(store, epoch)
     assert (await store.events(limit=1))[0].event == fleet
 
 
+async def test_removals_are_held_until_somebody_says_that_they_are_not(store, epoch):
+    held = Event("removal.held", "error", None, "held, for now")
+    noise = [Event("folder.changed", "info", app, "x") for app in (None, MAIL) for _ in range(600)]
+    for event, said in ((held, "held, for now"), (replace(held, event="removal.released"), None)):
+        await store.record(epoch, Changes(events=[event]))
+        await store.record(epoch, Changes(events=noise))
+        assert await store.held() == said
+        assert (await store.snapshot()).held is (said is not None)
+
+
 async def test_retention_keeps_the_newest_of_each_app_in_batches(store, epoch, fresh_norn_db):
     events = [Event("x", "info", app, str(n)) for n in range(10) for app in (MAIL, SHOP)]
     await store.record(epoch, Changes(events=events))

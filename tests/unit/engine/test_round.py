@@ -257,6 +257,14 @@ async def test_many_apps_vanishing_at_once_wait_for_their_digest() -> None:
     assert sorted(world.service.server.values()).count("closed") == 4
 
 
+async def test_a_hold_of_an_earlier_process_is_said_to_be_over_once() -> None:
+    world = World()
+    world.book.load(Snapshot(held=True), 2)
+    for _ in range(2):
+        await world.engine.accept(fleet(member("a", "one")))
+    assert world.store.events().count(logs.REMOVAL_RELEASED) == 1
+
+
 async def test_a_hold_stops_the_removal_of_sections_too() -> None:
     world = World()
     members = [member(f"a{i}", f"box{i}") for i in range(5)]
