@@ -23,6 +23,8 @@ from tests.acceptance.hostile_specs import Case, Cases
 from tests.acceptance.norn_here import folder_on
 from tests.acceptance.services import Services
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the whole attack
+
 
 @pytest.fixture(scope="module")
 def attack(private_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attack]:
