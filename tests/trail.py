@@ -45,6 +45,23 @@ def keep_rows(url: str) -> None:
                 out.write(f"{table} {row}\n")
 
 
+def keep_names(url: str, work: Path) -> None:
+    """Every app that a norn_db knows, for `passwords_of`: specs may have left the folder again."""
+    with psycopg.connect(url) as conn, (work / "apps.log").open("w") as out:
+        if conn.execute("SELECT to_regclass('reconciler.apps')").fetchone() != (None,):
+            out.writelines(
+                f"app: {app}\n" for (app,) in conn.execute("SELECT app FROM reconciler.apps")
+            )
+
+
+def keep_output(url: str, *texts: str) -> None:
+    """What a command printed and logged that had this norn_db and ran inside this process."""
+    if _kept:
+        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        with (_kept[0] / f"{name}.output").open("a") as out:
+            out.writelines(texts)
+
+
 def keep_logs(stack: Stack) -> None:
     """The servers' logs of a stack that is about to go."""
     if _kept:

@@ -67,14 +67,24 @@ class Admin:
     ) -> AclBinding:
         return AclBinding(who, kind, name, pattern, host, permission, operation)
 
-    async def create_topic(self, name: str) -> None:
-        response = await self._client.ask(wire.create_topics_request([TopicSpec(name, 1)], 5000))
+    async def create_topic(self, name: str, partitions: int = 1) -> None:
+        spec = TopicSpec(name, partitions)
+        response = await self._client.ask(wire.create_topics_request([spec], 5000))
         assert not wire.by_name(response.topics, "name")
 
         async def there() -> bool:
             return name in await self.topics()
 
         await shown(there)
+
+    async def grow_topic(self, name: str, partitions: int) -> None:
+        response = await self._client.ask(wire.create_partitions_request({name: partitions}, 5000))
+        assert not wire.by_name(response.results, "name")
+
+        async def grown() -> bool:
+            return (await self.topics())[name].partitions == partitions
+
+        await shown(grown)
 
     async def delete_topic(self, name: str) -> None:
         from kafka.protocol.admin import DeleteTopicsRequest  # noqa: PLC0415

@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -23,6 +24,7 @@ from norn_reconciler.model.plan import Action, Effect, Plan, Wanted
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.secret import Credential, CredentialMark, Secret
 
+TESTS = Path(__file__).parent.parent
 ROUNDS = 8  # a service whose reads lag behind its writes may need more than one look
 
 
@@ -43,12 +45,13 @@ class OpenFence:
 class Mutation:
     """Something a person or the app itself changes at the server, behind norn's back.
 
-    act: does it, for an app that has converged. named: what the summary of exactly one planned
-    action must contain, `{app}` filled in.
+    act: does it, for an app that has converged. named: what the words of exactly one planned
+    action or problem must contain, `{app}` filled in. mended: whether norn repairs it by itself.
     """
 
     act: Callable[[Any, App], Awaitable[None]]
     named: str
+    mended: bool = True
 
 
 def credential(app: str, generation: int = 1) -> Credential:
@@ -131,10 +134,23 @@ class World:
         raise AssertionError(f"not converged after {ROUNDS} rounds: {plans}")
 
 
+def _fields(kind: Any) -> tuple[str, ...]:
+    """Of a dataclass or a named tuple."""
+    return getattr(kind, "_fields", None) or tuple(f.name for f in fields(kind))
+
+
 class Subject:
-    """What a service's tests fill in. `self` is the pytest test object."""
+    """What a service's tests fill in. `self` is the pytest test object.
+
+    observed: the types that hold what the provider has seen. compared: each field of theirs that a
+    plan looks at → the mutation that changes it. elsewhere: every other field → the test that
+    changes it (a path below tests/, and its name), or why there is none.
+    """
 
     mutations: ClassVar[Mapping[str, Mutation]] = {}
+    observed: ClassVar[tuple[type, ...]] = ()
+    compared: ClassVar[Mapping[str, str]] = {}
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
     @pytest.fixture
     async def provider(self) -> AnyProvider:
@@ -279,12 +295,23 @@ class ProviderContract(Subject):
         await mutation.act(self, app)
         plan = (await world.plans([app]))[app.name]
         named = mutation.named.format(app=app.name)
-        assert len([a for a in plan.actions if named in a.summary()]) == 1, [
-            a.summary() for a in plan.actions
-        ]
+        words = [a.summary() for a in plan.actions] + [p.message for p in plan.problems]
+        assert len([text for text in words if named in text]) == 1, words
+        if not mutation.mended:
+            return
         await world.converge(app)
         assert (await provider.prove(app, credential(app.name))).ok
         assert (await world.plans([app]))[app.name].actions == ()
+
+    def test_each_field_that_is_compared_has_its_mutation(self) -> None:
+        seen = {f"{kind.__name__}.{name}" for kind in self.observed for name in _fields(kind)}
+        assert seen
+        assert seen == self.compared.keys() | self.elsewhere.keys()
+        assert not self.compared.keys() & self.elsewhere.keys()
+        assert set(self.compared.values()) <= self.mutations.keys()
+        for place in (p for p in self.elsewhere.values() if "::" in p):
+            file, _, test = place.partition("::")
+            assert f"def {test}(" in (TESTS / file).read_text(), place
 
     async def test_a_foreign_object_of_the_same_name_is_a_conflict_and_not_touched(
         self, provider: AnyProvider

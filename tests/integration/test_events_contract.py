@@ -12,15 +12,19 @@ from norn_reconciler.model.app import App, AppName, Section
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.events import EventsProvider, EventsSection
+from norn_reconciler.providers.events.acl import AclBinding
+from norn_reconciler.providers.events.state import ConfigValue, Observed, TopicState
 from tests.integration.events_admin import Admin, log_in_as, produce_and_count
 from tests.integration.provider_contract import Mutation, ProviderContract, credential
 
 
-def mutation(change: Callable[[Admin, str], Awaitable[None]], named: str) -> Mutation:
+def mutation(
+    change: Callable[[Admin, str], Awaitable[None]], named: str, *, mended: bool = True
+) -> Mutation:
     async def act(test: Any, app: App) -> None:
         await change(test.admin, app.name)
 
-    return Mutation(act, named)
+    return Mutation(act, named, mended)
 
 
 async def _hide_acl(admin: Admin, app: str) -> None:
@@ -33,6 +37,14 @@ async def _widen(admin: Admin, app: str) -> None:
 
 async def _deny(admin: Admin, app: str) -> None:
     await admin.create_acl(f"User:{app}", "GROUP", app, "LITERAL", "READ", permission="DENY")
+
+
+async def _deletes(admin: Admin, app: str) -> None:
+    await admin.create_acl(f"User:{app}", "TOPIC", f"in-{app}", "LITERAL", "DELETE")
+
+
+async def _prefixed(admin: Admin, app: str) -> None:
+    await admin.create_acl(f"User:{app}", "TOPIC", f"in-{app}", "PREFIXED", "READ")
 
 
 async def _from_one_host(admin: Admin, app: str) -> None:
@@ -56,6 +68,20 @@ async def _drop_topic(admin: Admin, app: str) -> None:
     await admin.delete_topic(f"in-{app}")
 
 
+async def _more_partitions(admin: Admin, app: str) -> None:
+    await admin.grow_topic(f"in-{app}", 3)
+
+
+async def _made_again(admin: Admin, app: str) -> None:
+    await admin.delete_topic(f"in-{app}")
+    await admin.create_topic(f"in-{app}", partitions=2)
+
+
+async def _one_way_only(admin: Admin, app: str) -> None:
+    await _second_password(admin, app)
+    await _drop_user(admin, app)
+
+
 async def _drop_user(admin: Admin, app: str) -> None:
     await admin.delete_user(app, "SCRAM-SHA-256")
 
@@ -74,6 +100,8 @@ class TestEventsContract(ProviderContract):
         "an ACL is deleted": mutation(_hide_acl, "ALLOW User:{app} READ ON TOPIC PREFIXED {app}."),
         "an ACL is added": mutation(_widen, "DELETE ACL ALLOW User:{app} READ ON TOPIC LITERAL *"),
         "a DENY is added": mutation(_deny, "DELETE ACL DENY User:{app} READ ON GROUP LITERAL"),
+        "an operation more": mutation(_deletes, "DELETE ACL ALLOW User:{app} DELETE ON TOPIC"),
+        "a whole prefix": mutation(_prefixed, "User:{app} READ ON TOPIC PREFIXED in-{app}"),
         "an ACL is tied to a host": mutation(_from_one_host, "FROM 10.1.2.3"),
         "power over the cluster": mutation(_cluster, "ALTER ON CLUSTER LITERAL kafka-cluster"),
         "a config value": mutation(_retain_less, "ALTER TOPIC in-{app} CONFIG retention.ms=60000"),
@@ -81,9 +109,43 @@ class TestEventsContract(ProviderContract):
             _retain_default, "ALTER TOPIC in-{app} CONFIG retention.ms=60000"
         ),
         "the topic is deleted": mutation(_drop_topic, "CREATE TOPIC in-{app}"),
+        "the topic is made again": mutation(
+            _made_again, "topic in-{app} was deleted and made again", mended=False
+        ),
+        "more partitions": mutation(
+            _more_partitions, "topic in-{app} has 3 partitions", mended=False
+        ),
         "the user is deleted": mutation(_drop_user, "CREATE USER {app}"),
         "a second mechanism": mutation(_second_password, "DROP SCRAM-SHA-512"),
+        "another mechanism alone": mutation(_one_way_only, "ALTER USER {app} SCRAM-SHA-256"),
         "another password": mutation(_other_password, "ALTER USER {app} SCRAM-SHA-256"),
+    }
+
+    observed: ClassVar = (Observed, TopicState, ConfigValue, AclBinding)
+    compared: ClassVar = {
+        "Observed.topics": "the topic is deleted",
+        "Observed.mechanisms": "another password",
+        "Observed.acls": "an ACL is deleted",
+        "TopicState.topic_id": "the topic is made again",
+        "TopicState.partitions": "more partitions",
+        "TopicState.config": "a config value",
+        "ConfigValue.value": "a config value",
+        "ConfigValue.own": "a config value is reset",
+        "AclBinding.type": "power over the cluster",
+        "AclBinding.name": "an ACL is added",
+        "AclBinding.pattern": "a whole prefix",
+        "AclBinding.host": "an ACL is tied to a host",
+        "AclBinding.permission": "a DENY is added",
+        "AclBinding.operation": "an operation more",
+    }
+    elsewhere: ClassVar = {
+        "Observed.foreign": "integration/test_events_batch.py"
+        "::test_a_foreign_grant_is_reported_and_left",
+        "AclBinding.principal": "integration/test_events_batch.py"
+        "::test_a_foreign_grant_is_reported_and_left",
+        # A single broker takes no other number.
+        "TopicState.replication": "unit/providers/test_events_plan.py"
+        "::test_partitions_and_replication",
     }
 
     @pytest.fixture

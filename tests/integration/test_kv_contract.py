@@ -15,6 +15,7 @@ from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.kv.endpoint import Endpoint
 from norn_reconciler.providers.kv.provider import KvProvider
+from norn_reconciler.providers.kv.rules import Rules
 from norn_reconciler.providers.kv.section import KvSection
 from tests.integration.kv_servers import connected, line_of
 from tests.integration.provider_contract import Mutation, ProviderContract, credential
@@ -69,11 +70,31 @@ class TestKvContract(ProviderContract):
         "one command less": edit("commands: -get", "-get"),
         "no commands": edit("commands: no +@string", "-@all"),
         "moved by hand and back": edit("commands: +del at the end", "-del", "+del"),
+        "one database": edit("databases: db=0", "db=0"),
+        "no databases": edit("databases: resetdbs", "resetdbs"),
+        "writable keys": edit("keys: %W~other:* ~ns-{app}:*", "%W~other:*"),
         "a selector": edit("selectors: (%R~x", "(%R~x +get)"),
         "gone": gone(),
         "gone and made again, wider": with_own_password(
             lambda app: ("reset", "on", f"#{password_of(app)}", "~*", "+@all"), "keys: ~*"
         ),
+    }
+    observed: ClassVar = (Rules,)
+    compared: ClassVar = {
+        "Rules.user": "gone",
+        "Rules.enabled": "off",
+        "Rules.nopass": "nopass",
+        "Rules.passwords": "another password",
+        "Rules.keys": "more keys",
+        "Rules.channels": "more channels",
+        "Rules.commands": "one more command",
+        "Rules.selectors": "a selector",
+        "Rules.databases": "one database",
+    }
+    elsewhere: ClassVar = {
+        # No word that this server shows is unknown.
+        "Rules.flags": "unit/providers/test_kv_plan.py"
+        "::test_drift_is_repaired_and_sessions_end_where_it_widened",
     }
     servers: Servers
 

@@ -117,6 +117,7 @@ def drifts() -> dict[str, tuple[Rules, list[type[KvAction]]]]:
         "off": (replace(ours, enabled=False), [SetUser]),
         "narrowed": (replace(ours, commands=(*ours.commands, "-get")), [SetUser]),
         "a database only": (replace(ours, databases=frozenset({"db=1"})), [SetUser]),
+        "a word of a newer server": (replace(ours, flags=frozenset({"shiny"})), [SetUser]),
         "no password": (replace(ours, passwords=frozenset()), [SetPassword]),
         "other password": (
             replace(ours, passwords=frozenset({OTHER})),
