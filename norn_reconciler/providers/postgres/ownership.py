@@ -16,6 +16,7 @@ from norn_reconciler.providers.postgres.state import (
     HARDENED,
     HARDENED_VALUE,
     ROLE,
+    Database,
     Desired,
     Observed,
     Role,
@@ -67,14 +68,17 @@ def database_standing(wanted: Wanted[Desired], observed: Observed) -> Standing:
         if row.server_id != str(database.oid):
             return Standing.REPLACED
         return Standing.MISSING if database.invalid else Standing.OURS
-    its_own = database.owner == wanted.desired.role and (
-        role_standing(wanted, observed) is Standing.OURS
-    )
-    if not its_own:
+    if not its_own(wanted, observed, database):
         return Standing.FOREIGN
     if database.invalid:
         return Standing.LEFTOVER
     return Standing.FOREIGN if row is None else Standing.OURS
+
+
+def its_own(wanted: Wanted[Desired], observed: Observed, database: Database) -> bool:
+    """Whether a database of no known OID is the app's, by its owner."""
+    ours = role_standing(wanted, observed) is Standing.OURS
+    return database.owner == wanted.desired.role and ours
 
 
 def confirm(

@@ -26,6 +26,7 @@ from norn_reconciler.providers.postgres.ownership import (
     Standing,
     database_standing,
     held_databases,
+    its_own,
     role_standing,
 )
 from norn_reconciler.providers.postgres.role_actions import (
@@ -72,8 +73,8 @@ def _removal(
 ) -> tuple[list[PostgresAction], list[Problem]]:
     """Access goes, data stays, and what is retained stays shut to others."""
     actions: list[PostgresAction] = []
-    role = observed.role
-    if role is not None and role_standing(wanted, observed) is Standing.OURS:
+    role = observed.role if role_standing(wanted, observed) is Standing.OURS else None
+    if role is not None:
         if role.login:
             actions.append(DisableLogin(*_role(role)))
         if role.login or role.sessions:
@@ -242,7 +243,7 @@ def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Database]
         database = observed.databases.get(held.name)
         if held.name == wanted.desired.database or database is None:
             continue
-        if held.server_id is None and database.owner != wanted.desired.role:
+        if held.server_id is None and not its_own(wanted, observed, database):
             continue
         if held.server_id in (None, str(database.oid)) and not database.invalid:
             yield database

@@ -167,6 +167,13 @@ def test_an_invalid_database_of_a_foreign_owner_is_left_alone() -> None:
     assert found.blocked is not None
 
 
+def test_a_foreign_role_is_not_joined_for_a_claim_that_names_its_database() -> None:
+    claimed = Held("database", "old_db", HeldState.CLAIMED)
+    theirs = Database("old_db", 21, APP, grants=frozenset({Grant(PUBLIC, "CONNECT", APP)}))
+    seen = observed(replace(ROLE, comment=None, usable=False), theirs)
+    assert plan(wanted(EMPTY, {claimed.key: claimed}), seen).actions == ()
+
+
 def test_what_a_third_role_handed_on_is_taken_back_at_once() -> None:
     """Its grant option goes, and with it all that it handed on: one statement for both."""
     handed_on = {Grant(PUBLIC, "CONNECT", "alice"), Grant("shop", "CONNECT", "alice", True)}
