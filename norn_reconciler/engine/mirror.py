@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from norn_reconciler.engine.roster import Entry
@@ -81,6 +81,19 @@ class Mirror:
             if name != app and service in e.app.sections and e.provisioned
         ]
         return random.choice(others) if others else None
+
+    def kin(self, service: str, apps: Collection[AppName]) -> set[AppName]:
+        """Who reads what one of `apps` shares on this service, and who shares with one of them:
+        what has been done for the one may be what the other waits for."""
+        found: set[AppName] = set()
+        for name, entry in self.entries.items():
+            section = entry.app.sections.get(service)
+            readers = set(section.shares()) if section is not None else set()
+            if name in apps:
+                found |= readers & self.entries.keys()
+            elif not readers.isdisjoint(apps):
+                found.add(name)
+        return found
 
     def concerned(self, entry: Entry) -> frozenset[str]:
         """Services that have, or should have, something of the app."""
