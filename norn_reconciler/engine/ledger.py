@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,6 +53,11 @@ class Ledger(Protocol):
 
     def neighbour(self, service: str, app: AppName) -> App | None:
         """Another app with this section, any; None when there is none."""
+        ...
+
+    def kin(self, service: str, apps: Collection[AppName]) -> set[AppName]:
+        """Who reads what one of `apps` shares on this service, and who shares with one of them:
+        what has been done for the one may be what the other waits for."""
         ...
 
     def credential(self, app: AppName, service: str) -> Credential: ...

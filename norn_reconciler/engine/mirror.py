@@ -83,8 +83,6 @@ class Mirror:
         return random.choice(others) if others else None
 
     def kin(self, service: str, apps: Collection[AppName]) -> set[AppName]:
-        """Who reads what one of `apps` shares on this service, and who shares with one of them:
-        what has been done for the one may be what the other waits for."""
         found: set[AppName] = set()
         for name, entry in self.entries.items():
             section = entry.app.sections.get(service)

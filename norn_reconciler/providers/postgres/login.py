@@ -58,14 +58,14 @@ async def prove(url: Secret, name: str, seconds: float, trust: Trust) -> Proof:
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """What one app is to try. wrong: its URL with a password that cannot be right. foreign: its own
-    credentials and a database that is closed to it, whose name is `closed`. own: its own; group:
-    whose members read that, "" when nobody does. reads: others' databases that it reads, by name.
+    """What one app is to try. wrong: its URL with a password that cannot be right. closed: its own
+    credentials and databases that are closed to it, by name, in the order of preference. own: its
+    own; group: whose members read that, "" when nobody does. reads: others' databases that it
+    reads, by name.
     """
 
     wrong: Secret
-    foreign: Secret
-    closed: str
+    closed: Mapping[str, Secret]
     own: Secret
     group: str
     reads: Mapping[str, Secret]
@@ -77,7 +77,7 @@ async def trespass(doors: Doors, name: str, seconds: float, trust: Trust) -> Pro
     began = time.monotonic()
     taken, entered = await asyncio.gather(
         _passes(doors.wrong, name, seconds, trust, "too many connections for role"),
-        _passes(doors.foreign, name, seconds, trust, "too many connections for database"),
+        _entered(doors, name, seconds, trust),
     )
     reason = kind = ""
     if taken:
@@ -85,10 +85,24 @@ async def trespass(doors: Doors, name: str, seconds: float, trust: Trust) -> Pro
         reason = "the server takes a wrong password: anybody who reaches it is this app"
     elif entered:
         kind = NEIGHBOUR_OPEN
-        reason = f"its role may connect to database {doors.closed}, which is not its own"
+        reason = f"its role may connect to database {entered}, which is not its own"
     else:
         reason, kind = await _reading(doors, name, seconds, trust)
     return Proof(not reason, _since(began), reason, kind)
+
+
+async def _entered(doors: Doors, name: str, seconds: float, trust: Trust) -> str:
+    """The database that let it in, "" where it met a wall. A reader that is on its way out is no
+    stranger, and his door no wall: whether he is in the group is what the owner's plan looks at."""
+    full = "too many connections for database"
+    for database, url in doors.closed.items():
+        if not await _passes(url, name, seconds, trust, full):
+            return ""
+        with suppress(Rejected):
+            if await _ask(reading.as_reader, url, name, seconds, trust):
+                continue
+        return database
+    return ""
 
 
 async def _reading(doors: Doors, name: str, seconds: float, trust: Trust) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -147,7 +147,8 @@ class Observer:
         asked = _asked(wanted.values())
         read = await self._client.read(lambda session: _read(session, asked))
         passwords = await self._passwords(wanted.values(), read.verifiers)
-        return {name: _observed(case, read, passwords) for name, case in wanted.items()}
+        coming = {name for name, case in wanted.items() if _is_new(case, read)}
+        return {name: _observed(case, read, passwords, coming) for name, case in wanted.items()}
 
     async def _passwords(
         self, wanted: Iterable[Wanted[Desired]], stored: Mapping[str, str | None]
@@ -309,7 +310,18 @@ def _databases(databases: Rows, grants: Rows, settings: Rows, sessions: Rows) ->
     ]
 
 
-def _observed(case: Wanted[Desired], read: _Read, passwords: Mapping[str, bool]) -> Observed:
+def _is_new(case: Wanted[Desired], read: _Read) -> bool:
+    """An app of which norn has nothing yet, and that is to get all of it now: once only."""
+    desired = case.desired
+    return desired.database is not None and not case.owned and desired.role not in read.roles
+
+
+def _observed(
+    case: Wanted[Desired],
+    read: _Read,
+    passwords: Mapping[str, bool],
+    coming: Collection[AppName],
+) -> Observed:
     role = read.roles.get(case.desired.role)
     if role is not None and role.name in passwords:
         role = replace(role, password=passwords[role.name])
@@ -322,10 +334,14 @@ def _observed(case: Wanted[Desired], read: _Read, passwords: Mapping[str, bool])
         role,
         found,
         read.roles.get(case.desired.group),
-        frozenset(name for name in case.desired.readers if _is_of_app(read.roles.get(name), name)),
+        frozenset(
+            name
+            for name in map(AppName, case.desired.readers)
+            if name in coming or _is_of_app(read.roles.get(name), name)
+        ),
         {name: read.databases[name] for name in case.desired.reads if name in read.databases},
     )
 
 
-def _is_of_app(role: Role | None, app: str) -> bool:
-    return role is not None and role.comment == role_comment(AppName(app))
+def _is_of_app(role: Role | None, app: AppName) -> bool:
+    return role is not None and role.comment == role_comment(app)

@@ -164,10 +164,10 @@ class PostgresProvider:
         """Without a neighbour, or with one that lets it read, norn's own database stands in."""
         desired = self.desired(app, credential)
         other = neighbour.sections.get(SERVICE) if neighbour is not None else None
-        foreign = other.database if isinstance(other, PostgresSection) else ""
-        if not foreign or foreign in desired.reads:
-            foreign = min(self._databases, default="norn_db")
-        return await self._wire.trespass(desired, desired.database or "", foreign)
+        closed = [min(self._databases, default="norn_db")]
+        if isinstance(other, PostgresSection) and other.database not in desired.reads:
+            closed.insert(0, other.database)
+        return await self._wire.trespass(desired, desired.database or "", closed)
 
     async def check(self) -> Health:
         return await self._wire.check()

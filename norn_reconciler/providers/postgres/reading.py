@@ -98,6 +98,21 @@ async def writable(conn: Connection, group: str) -> str:
     return str(row[0]) if row else ""
 
 
+_AS_READER = """
+SELECT g.rolname
+  FROM pg_database d
+  JOIN pg_roles o ON o.oid = d.datdba
+  JOIN pg_roles g ON g.rolname = o.rolname || '.readers'
+ WHERE d.datname = current_database() AND pg_has_role(g.oid, 'USAGE')
+"""
+
+
+async def as_reader(conn: Connection) -> str:
+    """The group of this database's readers, where it is by that group that one is in."""
+    row = await (await conn.execute(_AS_READER)).fetchone()
+    return str(row[0]) if row else ""
+
+
 _WRITES: tuple[tuple[str, Composed | SQL], ...] = (
     ("make temporary tables", SQL("CREATE TEMPORARY TABLE norn_proof ()")),
     ("make schemas", SQL("CREATE SCHEMA norn_proof")),

@@ -6,6 +6,7 @@ from functools import singledispatch
 
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
+from norn_reconciler.model.app import AppName
 from norn_reconciler.providers.postgres.actions import PostgresAction
 from norn_reconciler.providers.postgres.database_actions import (
     AllowConnections,
@@ -36,7 +37,12 @@ from norn_reconciler.providers.postgres.role_actions import (
     SetPassword,
     SetRoleSetting,
 )
-from norn_reconciler.providers.postgres.state import OWNER_RIGHTS, PUBLIC, UNLIMITED
+from norn_reconciler.providers.postgres.state import (
+    OWNER_RIGHTS,
+    PUBLIC,
+    UNLIMITED,
+    role_comment,
+)
 
 _WAIT_MS = 2000  # for each ended session to be gone
 
@@ -84,14 +90,19 @@ def _(action: CreateGroup, version: int, verifier: str) -> list[Composed]:
 
 @statements.register
 def _(action: AdmitReader, version: int, verifier: str) -> list[Composed]:
+    """Only while its role bears the witness: it may just have been refused to be made, and must
+    not be somebody else's."""
     group, reader = Identifier(action.name), Identifier(action.reader)
     if version >= 160000:
         options = SQL(" WITH ADMIN FALSE, INHERIT TRUE, SET FALSE")
-        return [SQL("GRANT {} TO {}{}").format(group, reader, options)]
-    return [
-        SQL("GRANT {} TO {}").format(group, reader),
-        SQL("REVOKE ADMIN OPTION FOR {} FROM {}").format(group, reader),
-    ]
+        grant = SQL("GRANT {} TO {}{}").format(group, reader, options)
+    else:
+        grant = SQL("GRANT {0} TO {1}; REVOKE ADMIN OPTION FOR {0} FROM {1}").format(group, reader)
+    block = SQL(
+        "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = {}"
+        " AND pg_catalog.shobj_description(r.oid, 'pg_authid') = {}) THEN {}; END IF; END"
+    ).format(Literal(action.reader), Literal(role_comment(AppName(action.reader))), grant)
+    return [SQL("DO {}").format(Literal(block.as_string(None)))]
 
 
 @statements.register

@@ -152,8 +152,8 @@ class Observed:
     """databases: by name, those the app asks for or owns rows of, and renamed ones found by OID.
 
     group: the role whose members read the app's database. readers: those of the wanted readers
-    that have a role which bears norn's witness. readable: others' databases that the app is to
-    read, by name.
+    that have a role which bears norn's witness, or are to get one in the same batch. readable:
+    others' databases that the app is to read, by name.
     """
 
     server: Server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -66,8 +66,8 @@ class Wire:
         async with self._logins:
             return await login.prove(url, self._name, way.seconds, way.apps.trust)
 
-    async def trespass(self, desired: Desired, database: str, foreign: str) -> Proof:
-        """database: the app's own; foreign: one that it must not get into."""
+    async def trespass(self, desired: Desired, database: str, closed: Iterable[str]) -> Proof:
+        """database: the app's own; closed: some that it must not get into."""
         way, password = self._way, desired.credential.password
 
         def url(database: str, password: Secret = password) -> Secret:
@@ -75,8 +75,7 @@ class Wire:
 
         doors = login.Doors(
             wrong=url(database, Secret(secrets.token_urlsafe(32))),
-            foreign=url(foreign),
-            closed=foreign,
+            closed={name: url(name) for name in closed},
             own=url(database),
             group=desired.group if desired.readers else "",
             reads={name: url(name) for name in desired.reads},
