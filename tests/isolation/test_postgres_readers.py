@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 
 from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.outcome import Proof
 from norn_reconciler.providers.postgres.section import PostgresSection
 from tests.integration.postgres_admin import app_with, database_of
 from tests.integration.provider_contract import World, credential, fresh_name
@@ -293,7 +294,7 @@ def test_what_a_reader_can_do_there_all_the_same(scene: Scene) -> None:
         conn.execute(SQL("DROP DATABASE {}").format(Identifier(database_of(scene.reader))))
 
 
-@pytest.mark.parametrize("trap", ["view", "policy"])
+@pytest.mark.parametrize("trap", ["view", "policy", "index"])
 def test_whoever_reads_runs_the_owners_code_with_its_own_rights(scene: Scene, trap: str) -> None:
     """PostgreSQL's way, and why norn itself, as a reader, reads nothing of the owner's."""
     with closing(scene.own()) as own:
@@ -307,6 +308,10 @@ def test_whoever_reads_runs_the_owners_code_with_its_own_rights(scene: Scene, tr
         )
         if trap == "view":
             own.execute("CREATE VIEW trap AS SELECT public.grab() AS x")
+        elif trap == "index":
+            own.execute("CREATE TABLE trap (x int); CREATE INDEX ON trap ((x + public.soft()))")
+            known = Literal(credential(scene.owner).password.reveal())
+            own.execute(SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(known))
         else:
             own.execute(
                 "CREATE TABLE trap (x int); ALTER TABLE trap ENABLE ROW LEVEL SECURITY;"
@@ -325,9 +330,51 @@ def test_whoever_reads_runs_the_owners_code_with_its_own_rights(scene: Scene, tr
     assert asyncio.run(prove())
     scene.inside().close()  # its password is still its own
     with closing(scene.inside()) as conn:
-        conn.execute("SELECT x FROM trap" if trap == "view" else "SELECT x FROM trap LIMIT 0")
+        conn.execute("SELECT x FROM trap" + ("" if trap == "view" else " LIMIT 0"))
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         scene.inside()
+
+
+def test_a_superuser_can_close_large_objects(scene: Scene) -> None:
+    """As docs/security.md says it."""
+    with closing(scene.cluster.superuser(scene.database)) as conn:
+        conn.execute(
+            "REVOKE EXECUTE ON FUNCTION"
+            " lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) FROM PUBLIC"
+        )
+    with closing(scene.inside()) as conn:
+        for call in ("lo_create(0)", "lo_creat(-1)", "lo_from_bytea(0, 'x')", "lo_import('x')"):
+            with pytest.raises(DENIED):
+                conn.execute(f"SELECT {call}")
+        assert conn.execute("SELECT count(*) FROM pg_largeobject_metadata").fetchone() == (0,)
+
+
+def test_a_server_that_lets_no_reader_in_is_told_of(scene: Scene) -> None:
+    """Nothing of it will pass by itself, and its URL would be of no use."""
+    rules = scene.cluster.postgres.data / "pg_hba.conf"
+    before = rules.read_text()
+    _, reader, third = scene.apps
+
+    async def tried() -> Proof:
+        provider = scene.cluster.provider()
+        try:
+            return await provider.trespass(reader, credential(scene.reader), third)
+        finally:
+            await provider.close()
+
+    def put(text: str) -> None:
+        rules.write_text(text)
+        with closing(scene.cluster.superuser()) as conn:
+            conn.execute("SELECT pg_reload_conf(), pg_sleep(0.5)")
+
+    put(f'host "{scene.database}" "{scene.reader}" all reject\n{before}')
+    try:
+        found = asyncio.run(tried())
+    finally:
+        put(before)
+    assert (found.ok, found.kind) == (False, "ReadRefused")
+    assert scene.database in found.reason
+    assert asyncio.run(tried()).ok
 
 
 def test_a_reader_that_takes_the_promise_away_gets_it_back_for_all(scene: Scene) -> None:
