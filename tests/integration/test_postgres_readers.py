@@ -199,6 +199,37 @@ async def test_a_reader_that_is_refused_its_role_is_left_out(pair: Pair) -> None
     assert await pair.admin.run(f"{query} rolname::text = '{pair.reader.name}')") == [(0,)]
 
 
+async def test_a_reader_that_is_blocked_keeps_its_owner_from_nothing(pair: Pair) -> None:
+    """Its role will not be made while the database it asks for is somebody else's."""
+    database = database_of(pair.reader.name)
+    await pair.admin.run("CREATE DATABASE {}", database)
+    try:
+        await pair.world.converge(pair.owner)
+        plans = await pair.world.plans([pair.owner, pair.reader])
+        assert plans[pair.reader.name].blocked is not None
+        assert plans[pair.owner.name].actions == ()
+        assert [p.reason for p in plans[pair.owner.name].problems] == ["ReadersMissing"]
+    finally:
+        await pair.admin.run("DROP DATABASE {}", database)
+
+
+async def test_readers_move_to_the_owners_other_database(pair: Pair) -> None:
+    await pair.world.converge(pair.owner, pair.reader)
+    inside = await pair.admin.log_in(pair.reader.name, pair.database)
+    second = database_of(pair.owner.name, "second")
+    section = PostgresSection(database=second, readers=(pair.reader.name,))
+    moved = App(pair.owner.name, {"postgres": section})
+    reads = replace(pair.reader, readable={"postgres": frozenset({second})})
+    await pair.world.converge(moved, reads)
+    with pytest.raises(psycopg.OperationalError):
+        await inside.execute("SELECT 1")
+    assert await pair.is_out()
+    assert await pair.admin.as_app(pair.reader.name, second, "SELECT 1") == [(1,)]
+    await pair.world.converge(pair.owner, pair.reader)
+    assert await pair.reads() == [(1,)]
+    assert await pair.admin.refuses(pair.reader.name, second)
+
+
 async def test_a_table_of_a_transaction_that_is_open_meanwhile_is_not_missed(pair: Pair) -> None:
     await pair.world.converge(pair.closed, pair.reader)
     late = await pair.admin.log_in(pair.owner.name, pair.database)

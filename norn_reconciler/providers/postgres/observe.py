@@ -311,9 +311,11 @@ def _databases(databases: Rows, grants: Rows, settings: Rows, sessions: Rows) ->
 
 
 def _is_new(case: Wanted[Desired], read: _Read) -> bool:
-    """An app of which norn has nothing yet, and that is to get all of it now: once only."""
-    desired = case.desired
-    return desired.database is not None and not case.owned and desired.role not in read.roles
+    """An app of which norn has nothing yet, and nobody has anything: its plan is to make all of
+    it, once."""
+    role, database = case.desired.role, case.desired.database
+    absent = role not in read.roles and database not in read.databases
+    return database is not None and absent and not case.owned
 
 
 def _observed(
