@@ -346,6 +346,8 @@ async def test_a_reader_on_its_way_out_is_no_trespasser(pair: Pair) -> None:
     dropped = replace(pair.reader, readable={})
     known = credential(dropped.name)
     assert (await pair.world.provider.trespass(dropped, known, pair.closed)).ok
+    await pair.admin.run("ALTER DATABASE {} CONNECTION LIMIT 0", pair.database)
+    assert (await pair.world.provider.trespass(dropped, known, pair.closed)).ok
     await pair.admin.as_norn("REVOKE {} FROM {}", pair.group, pair.reader.name)
     await pair.admin.run("GRANT CONNECT ON DATABASE {} TO {}", pair.database, pair.reader.name)
     found = await pair.world.provider.trespass(dropped, known, pair.closed)

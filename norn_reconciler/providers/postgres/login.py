@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -98,19 +99,17 @@ async def _entered(doors: Doors, name: str, seconds: float, trust: Trust) -> str
     for database, url in doors.closed.items():
         if not await _passes(url, name, seconds, trust, full):
             return ""
-        with suppress(Rejected):
-            if await _ask(reading.as_reader, url, name, seconds, trust):
-                continue
-        return database
+        question = partial(reading.as_reader, database=database)
+        if not await _ask(question, doors.own, name, seconds, trust):
+            return database
     return ""
 
 
 async def _reading(doors: Doors, name: str, seconds: float, trust: Trust) -> tuple[str, str]:
     """(what is wrong, one word for it), both empty when nothing is."""
     if doors.group:
-        what = await _ask(
-            lambda conn: reading.writable(conn, doors.group), doors.own, name, seconds, trust
-        )
+        question = partial(reading.writable, group=doors.group)
+        what = await _ask(question, doors.own, name, seconds, trust)
         if what:
             return f"its readers may write {what}, by what it or PUBLIC was granted", READERS_WRITE
     for database, url in doors.reads.items():

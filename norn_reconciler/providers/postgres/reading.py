@@ -103,13 +103,13 @@ SELECT g.rolname
   FROM pg_database d
   JOIN pg_roles o ON o.oid = d.datdba
   JOIN pg_roles g ON g.rolname = o.rolname || '.readers'
- WHERE d.datname = current_database() AND pg_has_role(g.oid, 'USAGE')
+ WHERE d.datname = %s AND pg_has_role(g.oid, 'USAGE')
 """
 
 
-async def as_reader(conn: Connection) -> str:
-    """The group of this database's readers, where it is by that group that one is in."""
-    row = await (await conn.execute(_AS_READER)).fetchone()
+async def as_reader(conn: Connection, database: str) -> str:
+    """As an app, anywhere: the group of `database`'s readers, where one is in it."""
+    row = await (await conn.execute(_AS_READER, [database])).fetchone()
     return str(row[0]) if row else ""
 
 
