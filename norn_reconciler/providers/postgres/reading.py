@@ -19,19 +19,24 @@ _PROMISES = (("USAGE", "SCHEMAS"), ("SELECT", "TABLES"), ("SELECT", "SEQUENCES")
 _AT_ONCE = 500  # relations in one GRANT
 _PAUSE = 0.05  # seconds
 
-# Of the owner's own; what an extension made for it as the superuser is not its to share.
+# Of the owner's own, what was not granted yet. What an extension made as the superuser is not its
+# to share.
 _SCHEMAS = """
 SELECT n.nspname
   FROM pg_namespace n
  WHERE NOT starts_with(n.nspname::text, 'pg_') AND n.nspname <> 'information_schema'
-   AND pg_has_role(n.nspowner, 'USAGE') AND NOT has_schema_privilege(%s, n.oid, 'USAGE')
+   AND pg_has_role(n.nspowner, 'USAGE')
+   AND (SELECT oid FROM pg_roles WHERE rolname = %s) NOT IN
+       (SELECT x.grantee FROM aclexplode(n.nspacl) x WHERE x.privilege_type = 'USAGE')
 """
 _RELATIONS = """
 SELECT n.nspname, c.relname
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
    AND NOT starts_with(n.nspname::text, 'pg_') AND n.nspname <> 'information_schema'
-   AND pg_has_role(c.relowner, 'USAGE') AND NOT has_table_privilege(%s, c.oid, 'SELECT')
+   AND pg_has_role(c.relowner, 'USAGE')
+   AND (SELECT oid FROM pg_roles WHERE rolname = %s) NOT IN
+       (SELECT x.grantee FROM aclexplode(c.relacl) x WHERE x.privilege_type = 'SELECT')
 """
 _STILL_OPEN = """
 SELECT 1 FROM pg_stat_activity
@@ -42,29 +47,27 @@ SELECT 1 FROM pg_stat_activity
 
 async def open_to(conn: Connection, group: str, patience: float) -> None:
     """As the owner: schemas, tables and sequences are the group's to read, and those to come are
-    promised to it. All in one transaction; then once more for what was just being made, in
-    transactions that began before. patience: seconds to wait for those."""
-    await _open(conn, group)
+    promised to it. The promise is the sign that all before it was done: who is ended earlier goes
+    on where it was. Then once more for what was just being made, in transactions that began
+    before. patience: seconds to wait for those."""
+    await _grant_what_lacks(conn, group)
+    async with conn.transaction():
+        for privilege, kind in _PROMISES:
+            statement = f"ALTER DEFAULT PRIVILEGES GRANT {privilege} ON {kind} TO {{}}"
+            await conn.execute(SQL(statement).format(Identifier(group)))
     promised_at = await (await conn.execute("SELECT clock_timestamp()")).fetchone()
     until = time.monotonic() + patience
     while time.monotonic() < until:
         if await (await conn.execute(_STILL_OPEN, promised_at)).fetchone() is None:
             break
         await asyncio.sleep(_PAUSE)
-    await _open(conn, group)
+    await _grant_what_lacks(conn, group)
 
 
-async def _open(conn: Connection, group: str) -> None:
-    async with conn.transaction():
-        for privilege, kind in _PROMISES:
-            await conn.execute(
-                SQL(f"ALTER DEFAULT PRIVILEGES GRANT {privilege} ON {kind} TO {{}}").format(
-                    Identifier(group)
-                )
-            )
-        for what, lacking in (("USAGE ON SCHEMA", _SCHEMAS), ("SELECT ON", _RELATIONS)):
-            names = await (await conn.execute(lacking, [group])).fetchall()
-            await _grant(conn, what, [Identifier(*name) for name in names], group)
+async def _grant_what_lacks(conn: Connection, group: str) -> None:
+    for what, lacking in (("USAGE ON SCHEMA", _SCHEMAS), ("SELECT ON", _RELATIONS)):
+        names = await (await conn.execute(lacking, [group])).fetchall()
+        await _grant(conn, what, [Identifier(*name) for name in names], group)
 
 
 async def _grant(conn: Connection, what: str, names: list[Identifier], group: str) -> None:
