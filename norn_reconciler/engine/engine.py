@@ -151,12 +151,13 @@ class Engine:
             reports = await self._round(key, batch)
             tries += 1
             again = [r for r in reports if _goes_on(r, tries)]
-            self.queues[key].drop(batch)
-            if not again:
+            kin = self._kin(key, reports) & set(apps)
+            self.queues[key].drop({*batch, *kin})
+            if not again and not kin:
                 return
             waits = [r.outcome.seconds for r in again if isinstance(r.outcome, RequeueAfter)]
-            await asyncio.sleep(min(waits, default=0.0))
-            batch = tuple(r.app for r in again)
+            await asyncio.sleep(0.0 if kin else min(waits, default=0.0))
+            batch = tuple(sorted({*kin, *(r.app for r in again)}))
 
     def removals_due_in(self) -> float | None:
         """Seconds until the last removal that waits for its date may run; None when none waits."""
@@ -197,8 +198,18 @@ class Engine:
                         queue.add([report.app])  # something else is wanted by now
                     elif report.verification is not None and not report.verification.ok:
                         queue.add([report.app], Urgency.RETRY, AGAIN)
+        if kin := self._kin(key, reports):
+            for app in kin:
+                self.lanes[key].probes.at_once(app)
+            queue.add(kin)
         self._log_round(key, reports, began)
         return reports
+
+    def _kin(self, key: str, reports: Sequence[AppReport]) -> set[AppName]:
+        """Who may have waited for what this round did. What is not at rest yet moves nobody: two
+        that fail would drive each other on, past their backoff."""
+        moved = {r.app for r in reports if r.done and isinstance(r.outcome, Converged)}
+        return self.book.kin(key, moved) if moved else set()
 
     def _log_round(self, key: str, reports: Sequence[AppReport], began: float) -> None:
         acted = [r for r in reports if r.acted]

@@ -95,7 +95,7 @@ class Lane:
                 await self._claim(acting)
                 acting = self._unmoved(acting)
                 await self._apply(acting)
-                await self._verify(acting)
+                await self._verify(acting, cases)
             await self._probe(cases)
             self._endpoint_answers(cases)
         except ServiceError as fault:
@@ -233,11 +233,16 @@ class Lane:
             case.applied = applied[name]
             case.error = applied[name].error
 
-    async def _verify(self, acting: Mapping[AppName, Case]) -> None:
-        """Observe and plan again; log in with each new credential."""
+    async def _verify(self, acting: Mapping[AppName, Case], cases: Mapping[AppName, Case]) -> None:
+        """Observe and plan again; log in with each new credential. In the same requests, look
+        again at those of `cases` that may have waited for what was done."""
         if not acting:
             return
-        seen = await self.provider.observe({n: c.wanted for n, c in acting.items()})
+        kin = self._ledger.kin(self.provider.key, acting.keys())
+        waiting = {n: c for n, c in cases.items() if n in kin - acting.keys() and _rests(c)}
+        seen = await self.provider.observe({n: c.wanted for n, c in {**acting, **waiting}.items()})
+        for name, case in waiting.items():
+            self._look_again(case, seen[name])
         unproven: list[Case] = []
         for name, case in acting.items():
             found = seen[name]
@@ -255,6 +260,15 @@ class Lane:
         for case in acting.values():
             if case.error is None and case.observed is not None:
                 self._plan_again(case)
+
+    def _look_again(self, case: Case, found: object) -> None:
+        """What is still to be done for it, now that it can be, is for its own next round."""
+        plan = case.plan
+        if not isinstance(found, ServiceError):
+            case.observed = found
+            self._plan_one(case)
+            if case.plan.actions:
+                case.plan = plan
 
     def _plan_again(self, case: Case) -> None:
         if case.proof is not None and case.proof.ok:
@@ -421,6 +435,10 @@ class Lane:
         if wait == NEVER:
             return RequeueAfter(60.0, HELD, "its removal is held: norn status says why")
         return RequeueAfter(max(wait, 0.0), PENDING, "access is revoked", dated=True)
+
+
+def _rests(case: Case) -> bool:
+    return case.error is None and case.waits is None and not case.plan.actions
 
 
 async def _few_at_once(work: Callable[[Case], Awaitable[None]], cases: Sequence[Case]) -> None:

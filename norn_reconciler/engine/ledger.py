@@ -56,6 +56,11 @@ class Ledger(Protocol):
         says something. also: those that this round has brought so far."""
         ...
 
+    def kin(self, service: str, apps: Collection[AppName]) -> set[AppName]:
+        """Who reads what one of `apps` shares on this service, and who shares with one of them:
+        what has been done for the one may be what the other waits for."""
+        ...
+
     def credential(self, app: AppName, service: str) -> Credential: ...
     async def claim(
         self,

@@ -4,7 +4,7 @@ rows, and whoever changes what is in force holds `turn`: nothing is computed fro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from norn_reconciler.engine.roster import Entry
@@ -73,6 +73,17 @@ class Mirror:
             and shown.status == TRUE
             and record.observed_generation == record.generation
         )
+
+    def kin(self, service: str, apps: Collection[AppName]) -> set[AppName]:
+        found: set[AppName] = set()
+        for name, entry in self.entries.items():
+            section = entry.app.sections.get(service)
+            readers = set(section.shares()) if section is not None else set()
+            if name in apps:
+                found |= readers & self.entries.keys()
+            elif not readers.isdisjoint(apps):
+                found.add(name)
+        return found
 
     def concerned(self, entry: Entry) -> frozenset[str]:
         """Services that have, or should have, something of the app."""

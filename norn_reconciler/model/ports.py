@@ -92,9 +92,9 @@ class Provider(Protocol[D, O, A]):
         ...
 
     async def trespass(self, app: App, credential: Credential, neighbour: App | None) -> Proof:
-        """Try, as the app, what must be refused: a wrong password, and the place of `neighbour`
-        (another app that has this section; None: there is none). ok when all of it was. Raises
-        ServiceError when nobody can tell."""
+        """Try, as the app, what must be refused: a wrong password, the place of `neighbour`
+        (another app that has this section; None: there is none), and writes where it only reads.
+        ok when all of it was. Raises ServiceError when nobody can tell."""
         ...
 
     async def check(self) -> Health:

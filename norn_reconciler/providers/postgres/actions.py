@@ -25,7 +25,8 @@ class Phase:
 
     JOIN precedes all, since the admin revokes as a member of the owner; SHUT follows OWN for the
     same reason. POWERS comes late: where only a superuser may do it, it is refused, and must not
-    keep the app's database open meanwhile.
+    keep the app's database open meanwhile. Readers are let in (ADMIT) after everybody else was shut
+    out (HARDEN), and before what may be refused for reasons of its own (EXTEND).
     """
 
     JOIN = 5
@@ -39,6 +40,8 @@ class Phase:
     SEAL = 45
     POWERS = 50
     HARDEN = 60
+    OPEN = 61
+    ADMIT = 62
     EXTEND = 65
 
 

@@ -26,6 +26,7 @@ from norn_reconciler.providers.postgres.database_actions import (
     InsideAction,
 )
 from norn_reconciler.providers.postgres.faults import DUPLICATES, translate
+from norn_reconciler.providers.postgres.reader_actions import CreateGroup
 from norn_reconciler.providers.postgres.remedies import remedy
 from norn_reconciler.providers.postgres.role_actions import CreateRole, SetPassword
 from norn_reconciler.providers.postgres.state import INVALID, SERVICE
@@ -33,6 +34,7 @@ from norn_reconciler.providers.postgres.state import INVALID, SERVICE
 _LOGINS = 8  # at once
 _WAVE = 16  # databases made before their logins begin
 _ALONE = (CreateDatabase, DropInvalidDatabase, InsideAction)  # not fit for a shared transaction
+_WITNESSED = (CreateRole, CreateGroup)  # made with a comment that names their app
 
 Verifiers = Mapping[Credential | None, str]
 Inside = Callable[[InsideAction], Awaitable[None]]
@@ -161,7 +163,7 @@ class Applier:
             try:
                 await self._send([action], verifiers, fence)
             except psycopg.Error as fault:
-                if isinstance(action, CreateRole) and await self._made_before(action, fault):
+                if isinstance(action, _WITNESSED) and await self._made_before(action, fault):
                     progress.succeeded([action], began)
                     continue
                 progress.failed(action, began, self._fault(fault, action))
@@ -240,11 +242,13 @@ class Applier:
                 return
             raise self._fault(fault, action) from fault
 
-    async def _made_before(self, action: CreateRole | CreateDatabase, fault: psycopg.Error) -> bool:
+    async def _made_before(
+        self, action: CreateRole | CreateGroup | CreateDatabase, fault: psycopg.Error
+    ) -> bool:
         """Whether a duplicate is what norn itself had made: by its witness, or by its owner."""
         if fault.sqlstate not in DUPLICATES:
             return False
-        if isinstance(action, CreateRole):
+        if isinstance(action, _WITNESSED):
             question = "SELECT 1 FROM pg_roles WHERE rolname = %s AND "
             question += "shobj_description(oid, 'pg_authid') = %s"
             names = [action.name, action.comment]

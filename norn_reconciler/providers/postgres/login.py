@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -19,10 +22,15 @@ from norn_reconciler.model.outcome import (
     Proof,
 )
 from norn_reconciler.model.secret import Secret
+from norn_reconciler.providers.postgres import reading
 from norn_reconciler.providers.postgres.client import Connection, bounded, logged_in
 from norn_reconciler.providers.postgres.database_actions import CreateExtension, InsideAction
 from norn_reconciler.providers.postgres.faults import DearLogin, message, refused_login, translate
+from norn_reconciler.providers.postgres.reader_actions import OpenToReaders
 from norn_reconciler.providers.postgres.state import SERVICE
+
+READERS_WRITE = "ReadersMayWrite"
+READ_REFUSED = "ReadRefused"
 
 Trust = tuple[tuple[str, str], ...]
 
@@ -49,23 +57,96 @@ async def prove(url: Secret, name: str, seconds: float, trust: Trust) -> Proof:
     return Proof(not reason, _since(began), reason, kind)
 
 
-async def trespass(
-    wrong: Secret, foreign: Secret, database: str, name: str, seconds: float, trust: Trust
-) -> Proof:
-    """Two logins that must fail. wrong: the app's URL with a password that cannot be right.
-    foreign: its own credentials, another's `database`. Raises ServiceError when nobody can tell."""
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What one app is to try. wrong: its URL with a password that cannot be right. closed: its own
+    credentials and databases that are closed to it, by name, in the order of preference. own: its
+    own; group: whose members read that, "" when nobody does. reads: others' databases that it
+    reads, by name.
+    """
+
+    wrong: Secret
+    closed: Mapping[str, Secret]
+    own: Secret
+    group: str
+    reads: Mapping[str, Secret]
+
+
+async def trespass(doors: Doors, name: str, seconds: float, trust: Trust) -> Proof:
+    """Two logins that must fail, and writes that must be refused: to what it reads of others, and
+    by its readers to what is its own. Raises ServiceError when nobody can tell."""
     began = time.monotonic()
     taken, entered = await asyncio.gather(
-        _passes(wrong, name, seconds, trust, "too many connections for role"),
-        _passes(foreign, name, seconds, trust, "too many connections for database"),
+        _passes(doors.wrong, name, seconds, trust, "too many connections for role"),
+        _entered(doors, name, seconds, trust),
     )
+    reason = kind = ""
     if taken:
+        kind = OPEN_TO_ALL
         reason = "the server takes a wrong password: anybody who reaches it is this app"
-        return Proof(False, _since(began), reason, OPEN_TO_ALL)
-    if entered:
-        reason = f"its role may connect to database {database}, which is not its own"
-        return Proof(False, _since(began), reason, NEIGHBOUR_OPEN)
-    return Proof(True, _since(began))
+    elif entered:
+        kind = NEIGHBOUR_OPEN
+        reason = f"its role may connect to database {entered}, which is not its own"
+    else:
+        reason, kind = await _reading(doors, name, seconds, trust)
+    return Proof(not reason, _since(began), reason, kind)
+
+
+async def _entered(doors: Doors, name: str, seconds: float, trust: Trust) -> str:
+    """The database that let it in, "" where it met a wall. A reader that is on its way out is no
+    stranger, and his door no wall: whether he is in the group is what the owner's plan looks at."""
+    full = "too many connections for database"
+    for database, url in doors.closed.items():
+        if not await _passes(url, name, seconds, trust, full):
+            return ""
+        question = partial(reading.as_reader, database=database)
+        if not await _ask(question, doors.own, name, seconds, trust):
+            return database
+    return ""
+
+
+async def _reading(doors: Doors, name: str, seconds: float, trust: Trust) -> tuple[str, str]:
+    """(what is wrong, one word for it), both empty when nothing is."""
+    if doors.group:
+        question = partial(reading.writable, group=doors.group)
+        what = await _ask(question, doors.own, name, seconds, trust)
+        if what:
+            return f"its readers may write {what}, by what it or PUBLIC was granted", READERS_WRITE
+    for database, url in doors.reads.items():
+        try:
+            what = await _ask(reading.writes, url, name, seconds, trust)
+        except Rejected as refused:
+            # Its owner may have shut it just now, and norn may not have opened it yet: the plan
+            # has a word for that. pg_hba.conf is the server's, and nothing that will pass.
+            if "pg_hba.conf" in str(refused):
+                return f"database {database}, which it may read: {refused}", READ_REFUSED
+            continue
+        if what:
+            return f"in database {database}, which it may only read, it may {what}", READERS_WRITE
+    return "", ""
+
+
+async def _ask(
+    question: Callable[[Connection], Awaitable[str]],
+    url: Secret,
+    name: str,
+    seconds: float,
+    trust: Trust,
+) -> str:
+    """Raises Rejected when the server refuses the login, else ServiceError."""
+
+    async def ask() -> str:
+        async with logged_in(url, name, seconds, trust) as conn:
+            return await question(conn)
+
+    try:
+        return await bounded(ask(), seconds)
+    except psycopg.Error as fault:
+        if "FATAL:" in str(fault):
+            raise Rejected(SERVICE, message(fault)) from fault
+        raise translate(fault) from fault
+    except (TimeoutError, OSError) as fault:
+        raise translate(fault) from fault
 
 
 async def _passes(url: Secret, name: str, seconds: float, trust: Trust, full: str) -> bool:
@@ -107,6 +188,8 @@ async def inside(
                     await conn.execute(
                         SQL("CREATE EXTENSION IF NOT EXISTS {}").format(Identifier(extension))
                     )
+                case OpenToReaders(group=group):
+                    await reading.open_to(conn, group, seconds / 4)
                 case _:
                     await _close_schema_public(conn, action.name)
 

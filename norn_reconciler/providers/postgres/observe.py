@@ -4,8 +4,8 @@ admin's own database and never inside an app's."""
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -18,6 +18,8 @@ from norn_reconciler.providers.postgres.client import AdminClient, Session
 from norn_reconciler.providers.postgres.ownership import held_databases
 from norn_reconciler.providers.postgres.state import (
     COMMENT_PREFIX,
+    GROUP,
+    READER,
     Database,
     Desired,
     Grant,
@@ -25,6 +27,7 @@ from norn_reconciler.providers.postgres.state import (
     Observed,
     Role,
     Server,
+    role_comment,
 )
 
 _SERVER = """
@@ -46,7 +49,7 @@ SELECT r.rolname, r.oid::int8, r.rolcanlogin, r.rolsuper, r.rolcreatedb, r.rolcr
 """
 
 _MEMBERS = """
-SELECT g.rolname, m.rolname, coalesce(gr.rolname, ''),
+SELECT g.rolname, m.rolname, coalesce(gr.rolname, ''), {plain},
        shobj_description(g.oid, 'pg_authid'), shobj_description(m.oid, 'pg_authid')
   FROM pg_auth_members a
   JOIN pg_roles g ON g.oid = a.roleid
@@ -55,13 +58,23 @@ SELECT g.rolname, m.rolname, coalesce(gr.rolname, ''),
  WHERE (g.rolname = ANY(%(roles)s::text[]) OR m.rolname = ANY(%(roles)s::text[]))
    AND m.rolname <> current_user
 """
+# A membership had no options of its own before 16.
+_PLAIN = {
+    False: "NOT a.admin_option",
+    True: "NOT a.admin_option AND a.inherit_option AND NOT a.set_option",
+}
 
 _DATABASES = """
 SELECT d.datname, d.oid::int8, pg_get_userbyid(d.datdba), d.datallowconn, d.datconnlimit,
        d.datistemplate,
        ARRAY(SELECT x.privilege_type
                FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) x
-              WHERE x.grantee = d.datdba)
+              WHERE x.grantee = d.datdba),
+       -- seen without a look inside: who has a part in the owner's default privileges
+       ARRAY(SELECT g.rolname
+               FROM pg_shdepend s JOIN pg_roles g ON g.oid = s.refobjid
+              WHERE s.dbid = d.oid AND s.classid = 'pg_default_acl'::regclass
+                AND s.refclassid = 'pg_authid'::regclass AND s.deptype = 'a')
   FROM pg_database d
  WHERE d.datname = ANY(%(databases)s::text[]) OR d.oid = ANY(%(oids)s::oid[])
 """
@@ -134,7 +147,8 @@ class Observer:
         asked = _asked(wanted.values())
         read = await self._client.read(lambda session: _read(session, asked))
         passwords = await self._passwords(wanted.values(), read.verifiers)
-        return {name: _observed(case, read, passwords) for name, case in wanted.items()}
+        coming = {name for name, case in wanted.items() if _is_new(case, read)}
+        return {name: _observed(case, read, passwords, coming) for name, case in wanted.items()}
 
     async def _passwords(
         self, wanted: Iterable[Wanted[Desired]], stored: Mapping[str, str | None]
@@ -167,6 +181,19 @@ def _databases_of(case: Wanted[Desired]) -> set[str]:
     return names if case.desired.database is None else names | {case.desired.database}
 
 
+def _databases_seen(case: Wanted[Desired]) -> set[str]:
+    return _databases_of(case) | set(case.desired.reads)
+
+
+def _roles_of(case: Wanted[Desired]) -> set[str]:
+    """Its own, its readers' and their group; also of readers that were let in before."""
+    desired = case.desired
+    roles, held = {desired.role, *desired.readers}, case.owned.get((GROUP, desired.group))
+    if held is not None:
+        roles |= {key.removeprefix(READER) for key in held.settings if key.startswith(READER)}
+    return roles | {desired.group} if desired.readers or held is not None else roles
+
+
 def _oids_of(case: Wanted[Desired]) -> set[int]:
     ids = (row.server_id for row in held_databases(case.owned))
     return {int(i) for i in ids if i is not None and i.isdigit()}
@@ -175,8 +202,8 @@ def _oids_of(case: Wanted[Desired]) -> set[int]:
 def _asked(wanted: Iterable[Wanted[Desired]]) -> _Asked:
     cases = tuple(wanted)
     return _Asked(
-        tuple(sorted({case.desired.role for case in cases})),
-        tuple(sorted(set(chain.from_iterable(map(_databases_of, cases))))),
+        tuple(sorted(set(chain.from_iterable(map(_roles_of, cases))))),
+        tuple(sorted(set(chain.from_iterable(map(_databases_seen, cases))))),
         tuple(sorted(set(chain.from_iterable(map(_oids_of, cases))))),
     )
 
@@ -195,7 +222,8 @@ async def _read(session: Session, asked: _Asked) -> _Read:
         "ours": COMMENT_PREFIX,
         "set": "SET" if session.version >= 160000 else "MEMBER",
     }
-    queries = [_SERVER, _ROLES, _MEMBERS, _DATABASES, _GRANTS, _SETTINGS, _SESSIONS]
+    members_query = _MEMBERS.replace("{plain}", _PLAIN[session.version >= 160000])
+    queries = [_SERVER, _ROLES, members_query, _DATABASES, _GRANTS, _SETTINGS, _SESSIONS]
     if session.authid_readable:
         queries.append(_VERIFIERS)
     async with session.conn.pipeline():
@@ -219,9 +247,9 @@ Rows = list[tuple[Any, ...]]
 def _roles(roles: Rows, members: Rows, sessions: Rows) -> dict[str, Role]:
     inside: dict[str, set[Member]] = defaultdict(set)
     within: dict[str, set[Member]] = defaultdict(set)
-    for role, member, grantor, role_comment, member_comment in members:
-        inside[role].add(Member(role, member, grantor, _is_ours(member_comment)))
-        within[member].add(Member(role, member, grantor, _is_ours(role_comment)))
+    for role, member, grantor, plain, of_role, of_member in members:
+        inside[role].add(Member(role, member, grantor, _is_ours(of_member), plain))
+        within[member].add(Member(role, member, grantor, _is_ours(of_role), plain))
     count: dict[str, int] = defaultdict(int)
     for _, role, number in sessions:
         count[role] += number
@@ -276,12 +304,26 @@ def _databases(databases: Rows, grants: Rows, settings: Rows, sessions: Rows) ->
             frozenset(granted[name]),
             set_on[name],
             count[name],
+            Counter(promised),
         )
-        for name, oid, owner, allowed, limit, template, rights in databases
+        for name, oid, owner, allowed, limit, template, rights, promised in databases
     ]
 
 
-def _observed(case: Wanted[Desired], read: _Read, passwords: Mapping[str, bool]) -> Observed:
+def _is_new(case: Wanted[Desired], read: _Read) -> bool:
+    """An app of which norn has nothing yet, and nobody has anything: its plan is to make all of
+    it, once."""
+    role, database = case.desired.role, case.desired.database
+    absent = role not in read.roles and database not in read.databases
+    return database is not None and absent and not case.owned
+
+
+def _observed(
+    case: Wanted[Desired],
+    read: _Read,
+    passwords: Mapping[str, bool],
+    coming: Collection[AppName],
+) -> Observed:
     role = read.roles.get(case.desired.role)
     if role is not None and role.name in passwords:
         role = replace(role, password=passwords[role.name])
@@ -289,4 +331,19 @@ def _observed(case: Wanted[Desired], read: _Read, passwords: Mapping[str, bool])
     for oid in _oids_of(case):
         if oid in read.by_oid:
             found[read.by_oid[oid].name] = read.by_oid[oid]
-    return Observed(read.server, role, found)
+    return Observed(
+        read.server,
+        role,
+        found,
+        read.roles.get(case.desired.group),
+        frozenset(
+            name
+            for name in map(AppName, case.desired.readers)
+            if name in coming or _is_of_app(read.roles.get(name), name)
+        ),
+        {name: read.databases[name] for name in case.desired.reads if name in read.databases},
+    )
+
+
+def _is_of_app(role: Role | None, app: AppName) -> bool:
+    return role is not None and role.comment == role_comment(app)

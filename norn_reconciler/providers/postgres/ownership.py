@@ -13,9 +13,12 @@ from norn_reconciler.providers.postgres.database_actions import CreateExtension,
 from norn_reconciler.providers.postgres.state import (
     DATABASE,
     EXTENSION,
+    GROUP,
     HARDENED,
     HARDENED_VALUE,
+    READER,
     ROLE,
+    Database,
     Desired,
     Observed,
     Role,
@@ -45,10 +48,18 @@ def role_standing(wanted: Wanted[Desired], observed: Observed) -> Standing:
 
     Of a claim only the comment tells that norn made the role: it is set in the same transaction.
     """
-    role = observed.role
+    return _standing_of(observed.role, ROLE, wanted)
+
+
+def group_standing(wanted: Wanted[Desired], observed: Observed) -> Standing:
+    """By the same rule."""
+    return _standing_of(observed.group, GROUP, wanted)
+
+
+def _standing_of(role: Role | None, kind: str, wanted: Wanted[Desired]) -> Standing:
     if role is None:
         return Standing.ABSENT
-    row = wanted.owned.get((ROLE, role.name))
+    row = wanted.owned.get((kind, role.name))
     if row is None:
         return Standing.FOREIGN
     if row.server_id == str(role.oid) or role.comment == role_comment(wanted.app):
@@ -67,14 +78,24 @@ def database_standing(wanted: Wanted[Desired], observed: Observed) -> Standing:
         if row.server_id != str(database.oid):
             return Standing.REPLACED
         return Standing.MISSING if database.invalid else Standing.OURS
-    its_own = database.owner == wanted.desired.role and (
-        role_standing(wanted, observed) is Standing.OURS
-    )
-    if not its_own:
+    if not its_own(wanted, observed, database):
         return Standing.FOREIGN
     if database.invalid:
         return Standing.LEFTOVER
     return Standing.FOREIGN if row is None else Standing.OURS
+
+
+def remembered(wanted: Wanted[Desired]) -> frozenset[str]:
+    """Readers that were let in, until they are seen to be out."""
+    row = wanted.owned.get((GROUP, wanted.desired.group))
+    keys = row.settings if row is not None else ()
+    return frozenset(k.removeprefix(READER) for k in keys if k.startswith(READER))
+
+
+def its_own(wanted: Wanted[Desired], observed: Observed, database: Database) -> bool:
+    """Whether a database of no known OID is the app's, by its owner."""
+    ours = role_standing(wanted, observed) is Standing.OURS
+    return database.owner == wanted.desired.role and ours
 
 
 def confirm(
@@ -84,11 +105,12 @@ def confirm(
     rows: dict[tuple[str, str], Held] = {}
     inside = {action.name: _inside(action.name, done) for action in done}
     for key, row in wanted.owned.items():
-        seen = (
-            _role_row(wanted, observed, row)
-            if row.kind == ROLE
-            else (_database_row(wanted, observed, row, inside.get(row.name, {})))
-        )
+        if row.kind == ROLE:
+            seen = _role_row(wanted, observed, row)
+        elif row.kind == GROUP:
+            seen = _group_row(wanted, observed, row)
+        else:
+            seen = _database_row(wanted, observed, row, inside.get(row.name, {}))
         if seen is not None:
             rows[key] = seen
     return rows
@@ -110,6 +132,27 @@ def _role_row(wanted: Wanted[Desired], observed: Observed, row: Held) -> Held | 
     elif leaving and row.state is HeldState.CLAIMED:
         state = HeldState.OWNED
     return replace(row, state=state, server_id=str(role.oid))
+
+
+def _group_row(wanted: Wanted[Desired], observed: Observed, row: Held) -> Held | None:
+    """Remembers who was let in for as long as he may still be inside: a spec that no longer names
+    him says nothing of him, and somebody else whom nobody let in is another matter."""
+    group, readers = observed.group, wanted.desired.readers
+    if group is None:
+        return row if readers else None
+    if group_standing(wanted, observed) is not Standing.OURS:
+        return row
+    members = {member.member for member in group.members if member.other_is_app}
+    inside = {r for d in observed.databases.values() for r, count in d.sessions.items() if count}
+    before = remembered(wanted)
+    known = (members & (before | set(readers))) | (inside & before)
+    state = row.state if row.state is not HeldState.CLAIMED else HeldState.OWNED
+    if readers:
+        state = HeldState.OWNED
+    elif not members and not known:
+        state = HeldState.RETAINED
+    settings = {READER + reader: "admitted" for reader in sorted(known)}
+    return replace(row, state=state, server_id=str(group.oid), settings=settings)
 
 
 def _database_row(
@@ -153,6 +196,13 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> dict[tuple[str, st
         return rows
     if role is not None and role_standing(wanted, observed) is Standing.FOREIGN:
         rows[ROLE, role.name] = _adopted(ROLE, role.name, role.oid)
+    group = observed.group
+    if (
+        group is not None
+        and group.comment == role_comment(wanted.app)  # of a norn whose records are lost
+        and group_standing(wanted, observed) is Standing.FOREIGN
+    ):
+        rows[GROUP, group.name] = _adopted(GROUP, group.name, group.oid)
     database = observed.databases.get(name)
     if (
         database is not None

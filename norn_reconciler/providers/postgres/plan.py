@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from norn_reconciler.model.plan import Plan, Problem, Wanted
-from norn_reconciler.providers.postgres import problems
+from norn_reconciler.providers.postgres import problems, sharing
 from norn_reconciler.providers.postgres.actions import PostgresAction
 from norn_reconciler.providers.postgres.database_actions import (
     AllowConnections,
@@ -26,6 +26,8 @@ from norn_reconciler.providers.postgres.ownership import (
     Standing,
     database_standing,
     held_databases,
+    its_own,
+    remembered,
     role_standing,
 )
 from norn_reconciler.providers.postgres.role_actions import (
@@ -72,15 +74,16 @@ def _removal(
 ) -> tuple[list[PostgresAction], list[Problem]]:
     """Access goes, data stays, and what is retained stays shut to others."""
     actions: list[PostgresAction] = []
-    role = observed.role
-    if role is not None and role_standing(wanted, observed) is Standing.OURS:
+    role = observed.role if role_standing(wanted, observed) is Standing.OURS else None
+    if role is not None:
         if role.login:
             actions.append(DisableLogin(*_role(role)))
         if role.login or role.sessions:
             actions.append(EndSessions(*_role(role), role.name))
         actions += _shut_out_members(role)
+    actions += sharing.shut_out(wanted, observed)
     for database in _retained(wanted, observed):
-        actions += _shut_out(database, wanted.desired.role)
+        actions += _shut_out(database, wanted.desired)
     if actions and role is not None and not role.usable:
         actions.append(_join(role, observed))
     return actions, []
@@ -102,6 +105,11 @@ def _provision(
         actions += _create_role(wanted, observed)
     if role is not None or actions:
         actions += _database(wanted, database, database_is, name)
+        if database_is in (Standing.ABSENT, Standing.LEFTOVER):
+            actions += sharing.let_in(wanted, observed, name, None)
+        elif database_is is Standing.OURS:
+            actions += sharing.let_in(wanted, observed, name, database)
+        actions += sharing.shut_out(wanted, observed)
         actions += _retain(wanted, observed)
     return actions, found
 
@@ -183,7 +191,7 @@ def _database(
         yield CreateDatabase(*key, desired.role)
         yield SealDatabase(*key)
     elif standing is Standing.OURS and database is not None:
-        yield from _mend_database(database, desired.role)
+        yield from _mend_database(database, desired)
         row = wanted.owned.get(key)
         settings = row.settings if row is not None else {}
     else:
@@ -204,11 +212,11 @@ def _inside(
             yield CreateExtension(*key, desired.role, desired.credential, extension)
 
 
-def _mend_database(database: Database, owner: str) -> Iterator[PostgresAction]:
-    key = (DATABASE, database.name)
+def _mend_database(database: Database, desired: Desired) -> Iterator[PostgresAction]:
+    key, owner = (DATABASE, database.name), desired.role
     if database.owner != owner:
         yield SetOwner(*key, owner, database.owner)
-    yield from _shut_out(database, owner)
+    yield from _shut_out(database, desired)
     if database.is_template:
         yield UnmarkTemplate(*key)
     for setting, value in sorted(database.settings.items()):
@@ -223,10 +231,14 @@ def _mend_database(database: Database, owner: str) -> Iterator[PostgresAction]:
         yield AllowConnections(*key)
 
 
-def _shut_out(database: Database, owner: str) -> Iterator[PostgresAction]:
-    """PUBLIC and other norn apps have no right on an app's database, whoever granted it."""
+def _shut_out(database: Database, desired: Desired) -> Iterator[PostgresAction]:
+    """PUBLIC and other norn apps have no right on an app's database, whoever granted it. The group
+    of its readers has CONNECT: without members that lets nobody in."""
+    owner = desired.role
     handed_on: set[tuple[str, str]] = set()  # all that one role handed on goes in one statement
     for grant in sorted(database.grants):
+        if grant.grantee == desired.group and grant.privilege == "CONNECT":
+            continue
         if grant.grantee == PUBLIC or (grant.ours and grant.grantee != owner):
             via = grant.grantor if grant.grantor != database.owner else None
             if via is not None:
@@ -242,7 +254,7 @@ def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Database]
         database = observed.databases.get(held.name)
         if held.name == wanted.desired.database or database is None:
             continue
-        if held.server_id is None and database.owner != wanted.desired.role:
+        if held.server_id is None and not its_own(wanted, observed, database):
             continue
         if held.server_id in (None, str(database.oid)) and not database.invalid:
             yield database
@@ -256,4 +268,7 @@ def _retain(wanted: Wanted[Desired], observed: Observed) -> Iterator[PostgresAct
             yield RetainDatabase(*key)
         if database.allow_connections or database.sessions.get(role):
             yield EndSessions(*key, role, database.name)
-        yield from _shut_out(database, role)
+        for reader in sorted({*wanted.desired.readers, *remembered(wanted)}):
+            if database.sessions.get(reader):
+                yield EndSessions(*key, reader, database.name)
+        yield from _shut_out(database, wanted.desired)

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 from norn_reconciler.model.plan import Problem, Severity, Wanted
 from norn_reconciler.providers.postgres.actions import quoted
-from norn_reconciler.providers.postgres.ownership import Standing, held_databases
+from norn_reconciler.providers.postgres.ownership import (
+    Standing,
+    group_standing,
+    held_databases,
+)
 from norn_reconciler.providers.postgres.state import DATABASE, PUBLIC, ROLE, Desired, Observed, Role
 
 
@@ -17,10 +21,12 @@ def of(
     found = list(_blocking(wanted, observed, role_is, database_is))
     if observed.role is not None and role_is is Standing.OURS:
         found += _foreign_members(observed.role)
+        found += _reading(wanted, observed)
         if wanted.keeps_password((ROLE, observed.role.name)):
             found.append(wanted.password_kept((ROLE, observed.role.name)))
     if database_is is Standing.OURS:
         found += _foreign_grants(wanted, observed)
+    found += _readers(wanted, observed)
     found += _retained(wanted, observed)
     return found
 
@@ -36,6 +42,14 @@ def _blocking(
             "Conflict",
             f"role {role} exists already and norn did not make it",
             f"to take it over: {adopt}",
+        )
+    if wanted.desired.readers and group_standing(wanted, observed) is Standing.FOREIGN:
+        group = wanted.desired.group
+        yield Problem(
+            Severity.BLOCKING,
+            "Conflict",
+            f"role {group} exists already and norn did not make it",
+            f"give it another name; if a norn made it whose records are lost: {adopt}",
         )
     database = observed.databases.get(name)
     if database_is is Standing.FOREIGN and database is not None:
@@ -94,6 +108,52 @@ def _foreign_members(role: Role) -> Iterator[Problem]:
                 f"role {role.name} is a member of {member.role} and has its rights",
                 f"if that is not meant: REVOKE {quoted(member.role)} FROM {quoted(role.name)}",
             )
+
+
+def _readers(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
+    """Of the app's own database, what its readers still wait for."""
+    desired = wanted.desired
+    if not desired.readers:
+        return
+    if group_standing(wanted, observed) is Standing.OURS and observed.group is not None:
+        yield from _foreign_members(observed.group)
+    if wanted.keeps_password((ROLE, desired.role)):
+        yield Problem(
+            Severity.WARNING,
+            "ReadersWait",
+            f"database {desired.database} is not opened to readers: that is done inside, as "
+            f"{desired.role}, whose password norn does not know",
+            f"norn rotate {wanted.app}",
+        )
+    missing = [reader for reader in desired.readers if reader not in observed.readers]
+    if missing:
+        yield Problem(
+            Severity.WARNING,
+            "ReadersMissing",
+            f"no role of norn's for {', '.join(missing)}: let in as soon as there is one",
+        )
+
+
+def _reading(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
+    """Of others' databases, what the app may read by their specs and cannot by the server."""
+    groups = {m.role for m in observed.role.member_of} if observed.role is not None else set()
+    for name in wanted.desired.reads:
+        database = observed.readable.get(name)
+        if database is None:
+            why = "it is not there"
+        elif database.invalid or not database.allow_connections:
+            why = "it takes no connections"
+        elif not any(g.grantee in groups and g.privilege == "CONNECT" for g in database.grants):
+            why = "it is not open to its readers yet"
+        else:
+            continue
+        whose = f": norn describe {database.owner}" if database is not None else ""
+        yield Problem(
+            Severity.WARNING,
+            "ReadPending",
+            f"database {name} cannot be read: {why}",
+            f"its owner's spec lets {wanted.app} read it{whose}",
+        )
 
 
 def _foreign_grants(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:

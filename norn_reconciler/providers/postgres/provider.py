@@ -19,6 +19,7 @@ from norn_reconciler.providers.postgres.actions import PostgresAction
 from norn_reconciler.providers.postgres.endpoint import Endpoint
 from norn_reconciler.providers.postgres.section import (
     PostgresSection,
+    read_variables,
     refused_app_name,
     refused_database,
 )
@@ -102,6 +103,8 @@ class PostgresProvider:
             TEMP_FILE_LIMIT,
             credential,
             tuple(sorted(section.extensions)),
+            tuple(sorted(set(section.readers) - {app.name})),
+            tuple(sorted(app.readable.get(SERVICE, ()))),
         )
 
     async def observe(
@@ -142,8 +145,14 @@ class PostgresProvider:
         database = self.desired(app, credential).database
         if database is None:
             return {}
-        url = self._for_apps.app_url(app.name, credential.password, database, self._sslmode)
-        return {"DATABASE_URL": url.reveal()}
+
+        def url(database: str) -> str:
+            return self._for_apps.app_url(
+                app.name, credential.password, database, self._sslmode
+            ).reveal()
+
+        reads = read_variables(app.readable.get(SERVICE, ()))
+        return {"DATABASE_URL": url(database), **{reads[name]: url(name) for name in reads}}
 
     async def prove(self, app: App, credential: Credential) -> Proof:
         database = self.desired(app, credential).database
@@ -152,13 +161,13 @@ class PostgresProvider:
         return await self._wire.prove(app.name, credential, database)
 
     async def trespass(self, app: App, credential: Credential, neighbour: App | None) -> Proof:
-        """Without a neighbour norn's own database stands in for its."""
-        database = self.desired(app, credential).database
+        """Without a neighbour, or with one that lets it read, norn's own database stands in."""
+        desired = self.desired(app, credential)
         other = neighbour.sections.get(SERVICE) if neighbour is not None else None
-        foreign = other.database if isinstance(other, PostgresSection) else None
-        return await self._wire.trespass(
-            app.name, credential, database or "", foreign or min(self._databases, default="norn_db")
-        )
+        closed = [min(self._databases, default="norn_db")]
+        if isinstance(other, PostgresSection) and other.database not in desired.reads:
+            closed.insert(0, other.database)
+        return await self._wire.trespass(desired, desired.database or "", closed)
 
     async def check(self) -> Health:
         return await self._wire.check()

@@ -8,6 +8,11 @@ from norn_reconciler.providers.postgres.database_actions import (
     CreateExtension,
     HardenSchema,
 )
+from norn_reconciler.providers.postgres.reader_actions import (
+    CreateGroup,
+    DismissReader,
+    OpenToReaders,
+)
 from norn_reconciler.providers.postgres.role_actions import CreateRole, DropPower, RevokeMembership
 from norn_reconciler.providers.postgres.state import DATABASE
 
@@ -25,9 +30,11 @@ def remedy(action: PostgresAction, admin: str, version: int) -> str:
                 f"an extension that is not trusted, or not installed, takes a superuser, in "
                 f"database {quoted(action.name)}: CREATE EXTENSION {name}"
             )
-        case HardenSchema():
+        case CreateGroup():
+            what = f"ALTER ROLE {quoted(admin)} CREATEROLE"
+        case HardenSchema() | OpenToReaders():
             what = f"GRANT CONNECT ON DATABASE {quoted(action.name)} TO {quoted(action.owner)}"
-        case RevokeMembership() | DropPower():
+        case RevokeMembership() | DismissReader() | DropPower():
             what = action.summary()
         case _ if action.kind == DATABASE:
             what = action.summary()

@@ -6,6 +6,7 @@ from functools import singledispatch
 
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
+from norn_reconciler.model.app import AppName
 from norn_reconciler.providers.postgres.actions import PostgresAction
 from norn_reconciler.providers.postgres.database_actions import (
     AllowConnections,
@@ -19,6 +20,12 @@ from norn_reconciler.providers.postgres.database_actions import (
     SetOwner,
     UnmarkTemplate,
 )
+from norn_reconciler.providers.postgres.reader_actions import (
+    AdmitReader,
+    CreateGroup,
+    DismissReader,
+    LetGroupConnect,
+)
 from norn_reconciler.providers.postgres.role_actions import (
     CommentRole,
     CreateRole,
@@ -30,7 +37,12 @@ from norn_reconciler.providers.postgres.role_actions import (
     SetPassword,
     SetRoleSetting,
 )
-from norn_reconciler.providers.postgres.state import OWNER_RIGHTS, PUBLIC, UNLIMITED
+from norn_reconciler.providers.postgres.state import (
+    OWNER_RIGHTS,
+    PUBLIC,
+    UNLIMITED,
+    role_comment,
+)
 
 _WAIT_MS = 2000  # for each ended session to be gone
 
@@ -65,6 +77,32 @@ def _(action: CreateRole, version: int, verifier: str) -> list[Composed]:
     if version >= 160000:  # createrole_self_grant did it
         return [made, witness]
     return [made, witness, SQL("GRANT {} TO CURRENT_USER").format(role)]
+
+
+@statements.register
+def _(action: CreateGroup, version: int, verifier: str) -> list[Composed]:
+    role = Identifier(action.name)
+    return [
+        SQL("CREATE ROLE {} NOLOGIN").format(role),
+        SQL("COMMENT ON ROLE {} IS {}").format(role, Literal(action.comment)),
+    ]
+
+
+@statements.register
+def _(action: AdmitReader, version: int, verifier: str) -> list[Composed]:
+    """Only while its role bears the witness: it may just have been refused to be made, and must
+    not be somebody else's."""
+    group, reader = Identifier(action.name), Identifier(action.reader)
+    if version >= 160000:
+        options = SQL(" WITH ADMIN FALSE, INHERIT TRUE, SET FALSE")
+        grant = SQL("GRANT {} TO {}{}").format(group, reader, options)
+    else:
+        grant = SQL("GRANT {0} TO {1}; REVOKE ADMIN OPTION FOR {0} FROM {1}").format(group, reader)
+    block = SQL(
+        "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = {}"
+        " AND pg_catalog.shobj_description(r.oid, 'pg_authid') = {}) THEN {}; END IF; END"
+    ).format(Literal(action.reader), Literal(role_comment(AppName(action.reader))), grant)
+    return [SQL("DO {}").format(Literal(block.as_string(None)))]
 
 
 @statements.register
@@ -129,10 +167,19 @@ def _end_sessions(role: str, database: str) -> list[Composed]:
 
 @statements.register
 def _(action: RevokeMembership, version: int, verifier: str) -> list[Composed]:
-    revoke = SQL("REVOKE {} FROM {}").format(Identifier(action.name), Identifier(action.member))
+    return [_revoke_membership(action.name, action.member, action.grantor, version)]
+
+
+@statements.register
+def _(action: DismissReader, version: int, verifier: str) -> list[Composed]:
+    return [_revoke_membership(action.name, action.reader, action.grantor, version)]
+
+
+def _revoke_membership(role: str, member: str, grantor: str, version: int) -> Composed:
+    revoke = SQL("REVOKE {} FROM {}").format(Identifier(role), Identifier(member))
     if version >= 160000:  # else it means grants of our own only, and says nothing
-        revoke += SQL(" GRANTED BY {}").format(Identifier(action.grantor))
-    return [revoke]
+        revoke += SQL(" GRANTED BY {}").format(Identifier(grantor))
+    return revoke
 
 
 @statements.register
@@ -145,8 +192,21 @@ def _(action: RevokeRight, version: int, verifier: str) -> list[Composed]:
     else:
         grantee = SQL("PUBLIC") if action.grantee == PUBLIC else Identifier(action.grantee)
         revoke = SQL("REVOKE {} ON DATABASE {} FROM {} CASCADE").format(right, database, grantee)
-    as_owner = SQL("SET LOCAL ROLE {}").format(Identifier(action.owner))
-    return [as_owner, revoke, Composed([SQL("RESET ROLE")])]
+    return _as_owner(action.owner, revoke)
+
+
+@statements.register
+def _(action: LetGroupConnect, version: int, verifier: str) -> list[Composed]:
+    grant = SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
+        Identifier(action.name), Identifier(action.group)
+    )
+    return _as_owner(action.owner, grant)
+
+
+def _as_owner(owner: str, statement: Composed) -> list[Composed]:
+    """Else the server would choose the grantor among all roles that the admin may act as."""
+    as_owner = SQL("SET LOCAL ROLE {}").format(Identifier(owner))
+    return [as_owner, statement, Composed([SQL("RESET ROLE")])]
 
 
 @statements.register

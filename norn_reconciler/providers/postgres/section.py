@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.model.inventory import Held
-from norn_reconciler.providers.postgres.state import DATABASE, MAX_NAME
+from norn_reconciler.providers.postgres.state import DATABASE, MAX_NAME, group_name
 
 _CHECK = "services.postgres.database"
+_READERS = "services.postgres.readers"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _RESERVED_DATABASES = frozenset({"postgres", "template0", "template1", "norn_db"})
 _RESERVED_ROLES = frozenset({"postgres", "public", "none", "norn", "norn_admin", "norn_keeper"})
 _KEYWORD_ROLES = frozenset({"current_role", "current_user", "session_user", "user"})
+_APP = re.compile(r"[a-z0-9][a-z0-9-]*")
 _EXTENSION = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 _MOST_EXTENSIONS = 32
+_MOST_READERS = 1000
 _MAX_CONNECTIONS = 262_143  # the server's own bound of max_connections
 
 
@@ -46,6 +51,22 @@ def refused_database(name: str, reserved: frozenset[str] = frozenset()) -> str |
     if name.casefold().startswith("pg_"):
         return f"{name}: names that begin with pg_ are PostgreSQL's own"
     return None
+
+
+def read_variables(databases: Iterable[str]) -> Mapping[str, str]:
+    """Database → the variable that carries its URL to a reader: `mail_db` →
+    `DATABASE_READ_URL_MAIL_DB`. Where names fall together, each of them gets a mark of its own, so
+    that no variable ever changes its meaning."""
+    plain = {name: re.sub(r"[^A-Z0-9]", "_", name.upper()) for name in sorted(set(databases))}
+    count = Counter(plain.values())
+    return {
+        name: f"DATABASE_READ_URL_{text}" + ("" if count[text] == 1 else f"_{_mark(name)}")
+        for name, text in plain.items()
+    }
+
+
+def _mark(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8].upper()
 
 
 def _database_name(name: object) -> object:
@@ -83,6 +104,25 @@ def _extensions(value: object) -> object:
     return tuple(sorted(set(value)))
 
 
+def _readers(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+        return value  # the type check that follows has the word
+    for reader in value:
+        if not _APP.fullmatch(reader):
+            raise PydanticCustomError(
+                f"{_READERS}.format", "a reader is an app's name: small letters, digits and -"
+            )
+    app = (info.context or {}).get("app")
+    if value and isinstance(app, str) and len(group := group_name(app)) > MAX_NAME:
+        raise PydanticCustomError(
+            f"{_READERS}.length",
+            "its readers would be role {group}, and PostgreSQL cuts names after {limit} bytes: "
+            "an app with readers has a name of at most {most}",
+            {"group": group, "limit": MAX_NAME, "most": MAX_NAME - len(group) + len(app)},
+        )
+    return tuple(sorted(set(value)))
+
+
 def _require_database(schema: dict[str, Any]) -> None:
     schema["required"] = ["database"]
     schema["properties"]["database"].pop("default", None)
@@ -112,11 +152,17 @@ class PostgresSection(BaseModel):
         description="trusted extensions, made as the app in its own database; never dropped",
     )
 
+    readers: Annotated[tuple[str, ...], BeforeValidator(_readers)] = Field(
+        (),
+        max_length=_MOST_READERS,
+        description="other apps that may read all of the database, and write nothing there",
+    )
+
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("postgres.database", self.database)})
 
     def shares(self) -> Mapping[AppName, frozenset[str]]:
-        return {}
+        return {AppName(reader): frozenset({self.database}) for reader in self.readers}
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:

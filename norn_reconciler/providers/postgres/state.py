@@ -11,6 +11,7 @@ from norn_reconciler.model.secret import Credential
 SERVICE = "postgres"
 ROLE = "role"
 DATABASE = "database"
+GROUP = "group"  # of the roles that may read a database
 MAX_NAME = 63  # bytes: NAMEDATALEN - 1
 PUBLIC = ""  # as a grantee
 UNLIMITED = -1
@@ -18,6 +19,8 @@ INVALID = -2  # datconnlimit of a database whose DROP was interrupted
 TEMP_FILE_LIMIT = "temp_file_limit"
 OWNER_RIGHTS = ("CONNECT", "CREATE", "TEMPORARY")
 HARDENED = "schema.public"  # key in Held.settings of a database
+READER = "reader."  # and its name: key in Held.settings of a group
+DEFAULTS = 3  # kinds of object that are promised to readers: schemas, tables, sequences
 EXTENSION = "extension."  # and its name: key in Held.settings of a database
 HARDENED_VALUE = "closed to PUBLIC"
 
@@ -29,11 +32,17 @@ def role_comment(app: AppName) -> str:
     return f"{COMMENT_PREFIX}{app}"
 
 
+def group_name(app: str) -> str:
+    """The role whose members may read the app's database. No app's name holds a dot."""
+    return f"{app}.readers"
+
+
 @dataclass(frozen=True, slots=True)
 class Desired:
     """database is None when the spec has no section: no access, data retained.
 
     connections: how many the role may hold at once. temp_file_limit: as ALTER ROLE takes it.
+    readers: apps that may read the database. reads: others' databases that this app may read.
     """
 
     role: str
@@ -42,6 +51,12 @@ class Desired:
     temp_file_limit: str | None
     credential: Credential
     extensions: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> str:
+        return group_name(self.role)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,17 +73,19 @@ class Grant:
 @dataclass(frozen=True, slots=True, order=True)
 class Member:
     """`member`, who is not the admin, is in `role`. other_is_app: the one of both that is not the
-    observed role is an app's."""
+    observed role is an app's. plain: the member has the role's rights, and can neither act as it
+    (where the server tells that apart: 16 and later) nor let others in."""
 
     role: str
     member: str
     grantor: str
     other_is_app: bool
+    plain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One login role.
+    """One login role, or the group of the roles that read a database.
 
     expires: VALID UNTIL as the server shows it, None for never. settings: of ALTER ROLE … SET.
     usable: the admin may act as it (SET ROLE and inherited rights), so may make databases for it.
@@ -99,7 +116,8 @@ class Role:
 @dataclass(frozen=True, slots=True)
 class Database:
     """One database. settings: names of database-level settings that the admin may reset, with
-    their values. sessions: how many, by role name, of the roles that were looked at."""
+    their values. sessions: how many, by role name, of the roles that were looked at. promised: to
+    how many kinds of objects to come a role has a right by default privileges, by role name."""
 
     name: str
     oid: int
@@ -111,6 +129,7 @@ class Database:
     grants: frozenset[Grant] = frozenset()
     settings: Mapping[str, str] = field(default_factory=dict)
     sessions: Mapping[str, int] = field(default_factory=dict)
+    promised: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def invalid(self) -> bool:
@@ -130,11 +149,19 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """databases: by name, those the app asks for or owns rows of, and renamed ones found by OID."""
+    """databases: by name, those the app asks for or owns rows of, and renamed ones found by OID.
+
+    group: the role whose members read the app's database. readers: those of the wanted readers
+    that have a role which bears norn's witness, or are to get one in the same batch. readable:
+    others' databases that the app is to read, by name.
+    """
 
     server: Server
     role: Role | None
     databases: Mapping[str, Database] = field(default_factory=dict)
+    group: Role | None = None
+    readers: frozenset[str] = frozenset()
+    readable: Mapping[str, Database] = field(default_factory=dict)
 
     def by_oid(self, oid: str | None) -> Database | None:
         """The database with that recorded id, whatever it is called now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -66,21 +66,22 @@ class Wire:
         async with self._logins:
             return await login.prove(url, self._name, way.seconds, way.apps.trust)
 
-    async def trespass(
-        self, role: str, credential: Credential, database: str, foreign: str
-    ) -> Proof:
-        """database: the app's own; foreign: one that it must not get into."""
-        way = self._way
-        never = Secret(secrets.token_urlsafe(32))
+    async def trespass(self, desired: Desired, database: str, closed: Iterable[str]) -> Proof:
+        """database: the app's own; closed: some that it must not get into."""
+        way, password = self._way, desired.credential.password
+
+        def url(database: str, password: Secret = password) -> Secret:
+            return way.apps.app_url(desired.role, password, database, way.sslmode)
+
+        doors = login.Doors(
+            wrong=url(database, Secret(secrets.token_urlsafe(32))),
+            closed={name: url(name) for name in closed},
+            own=url(database),
+            group=desired.group if desired.readers else "",
+            reads={name: url(name) for name in desired.reads},
+        )
         async with self._logins:
-            return await login.trespass(
-                way.apps.app_url(role, never, database, way.sslmode),
-                way.apps.app_url(role, credential.password, foreign, way.sslmode),
-                foreign,
-                self._name,
-                way.seconds,
-                way.apps.trust,
-            )
+            return await login.trespass(doors, self._name, way.seconds, way.apps.trust)
 
     async def observe(
         self, wanted: Mapping[AppName, Wanted[Desired]]

@@ -19,15 +19,16 @@ from norn_reconciler.model.status import Event
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A section: the names of boxes that an app wants."""
+    """A section: the names of boxes that an app wants, and who may look into them."""
 
     names: tuple[str, ...]
+    readers: tuple[str, ...] = ()
 
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset(Claim("box", name) for name in self.names)
 
     def shares(self) -> Mapping[AppName, frozenset[str]]:
-        return {}
+        return {AppName(reader): frozenset(self.names) for reader in self.readers}
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:

@@ -13,7 +13,13 @@ from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.inventory import Held, HeldState, Origin, Owned
 from norn_reconciler.model.plan import Effect, Plan, Severity, Wanted
 from norn_reconciler.model.secret import Credential, CredentialMark, Secret
-from norn_reconciler.providers.postgres import database_actions, diagnose, render, role_actions
+from norn_reconciler.providers.postgres import (
+    database_actions,
+    diagnose,
+    reader_actions,
+    render,
+    role_actions,
+)
 from norn_reconciler.providers.postgres.actions import PostgresAction, quoted
 from norn_reconciler.providers.postgres.ownership import adoptable, confirm
 from norn_reconciler.providers.postgres.plan import plan
@@ -167,6 +173,13 @@ def test_an_invalid_database_of_a_foreign_owner_is_left_alone() -> None:
     assert found.blocked is not None
 
 
+def test_a_foreign_role_is_not_joined_for_a_claim_that_names_its_database() -> None:
+    claimed = Held("database", "old_db", HeldState.CLAIMED)
+    theirs = Database("old_db", 21, APP, grants=frozenset({Grant(PUBLIC, "CONNECT", APP)}))
+    seen = observed(replace(ROLE, comment=None, usable=False), theirs)
+    assert plan(wanted(EMPTY, {claimed.key: claimed}), seen).actions == ()
+
+
 def test_what_a_third_role_handed_on_is_taken_back_at_once() -> None:
     """Its grant option goes, and with it all that it handed on: one statement for both."""
     handed_on = {Grant(PUBLIC, "CONNECT", "alice"), Grant("shop", "CONNECT", "alice", True)}
@@ -194,6 +207,25 @@ roles = st.none() | st.builds(
         st.builds(Member, st.just(APP), FOREIGN, FOREIGN, st.just(True)), max_size=3
     ),
 )
+groups = st.none() | st.builds(
+    Role,
+    name=st.just(f"{APP}.readers"),
+    oid=st.sampled_from([30, 31]),
+    login=st.booleans(),
+    createrole=st.booleans(),
+    comment=st.sampled_from([None, f"norn: app {APP}"]),
+    members=st.frozensets(
+        st.builds(
+            Member,
+            st.just(f"{APP}.readers"),
+            st.sampled_from(["shop", "bob"]),
+            st.sampled_from(["norn_admin", "alice"]),
+            st.booleans(),
+            st.booleans(),
+        ),
+        max_size=3,
+    ),
+)
 databases = st.builds(
     Database,
     name=st.sampled_from([DB, "old_db"]),
@@ -213,35 +245,61 @@ databases = st.builds(
         max_size=4,
     ),
     settings=st.dictionaries(st.sampled_from(["search_path", "role"]), st.text(), max_size=2),
+    sessions=st.dictionaries(st.sampled_from([APP, "shop", "bob"]), st.integers(0, 2)),
+    promised=st.dictionaries(st.just(f"{APP}.readers"), st.integers(0, 3)),
 )
-rows = st.builds(
-    Held,
-    kind=st.just("database"),
-    name=st.sampled_from([DB, "old_db"]),
-    state=st.sampled_from(HeldState),
-    server_id=st.sampled_from([None, "20", "21"]),
-) | st.builds(
-    Held,
-    kind=st.just("role"),
-    name=st.just(APP),
-    state=st.sampled_from(HeldState),
-    server_id=st.sampled_from([None, "10", "11"]),
+rows = (
+    st.builds(
+        Held,
+        kind=st.just("database"),
+        name=st.sampled_from([DB, "old_db"]),
+        state=st.sampled_from(HeldState),
+        server_id=st.sampled_from([None, "20", "21"]),
+    )
+    | st.builds(
+        Held,
+        kind=st.just("role"),
+        name=st.just(APP),
+        state=st.sampled_from(HeldState),
+        server_id=st.sampled_from([None, "10", "11"]),
+    )
+    | st.builds(
+        Held,
+        kind=st.just("group"),
+        name=st.just(f"{APP}.readers"),
+        state=st.sampled_from(HeldState),
+        server_id=st.sampled_from([None, "30", "31"]),
+        settings=st.dictionaries(
+            st.sampled_from(["reader.shop", "reader.bob"]), st.just("admitted")
+        ),
+    )
 )
 states = st.tuples(
-    st.sampled_from([DESIRED, EMPTY]),
+    st.sampled_from([DESIRED, EMPTY, replace(DESIRED, readers=("shop",), reads=("their_db",))]),
     st.lists(rows, max_size=3).map(lambda found: {row.key: row for row in found}),
     roles,
     st.lists(databases, max_size=2),
     st.sampled_from([None, MARK]),
+    groups,
+    st.frozensets(st.just("shop")),
 )
 
 
 @given(states)
 def test_whatever_is_seen_the_plan_is_sane(
-    state: tuple[Desired, Owned, Role | None, list[Database], CredentialMark | None],
+    state: tuple[
+        Desired,
+        Owned,
+        Role | None,
+        list[Database],
+        CredentialMark | None,
+        Role | None,
+        frozenset[str],
+    ],
 ) -> None:
-    desired, owned, role, seen, applied = state
-    want, look = Wanted(APP, desired, owned, applied), observed(role, *seen)
+    desired, owned, role, seen, applied, group, readers = state
+    want = Wanted(APP, desired, owned, applied)
+    look = replace(observed(role, *seen), group=group, readers=readers & set(desired.readers))
     found = plan(want, look)
     assert plan(want, look) == found
     phases = [a.phase for a in found.actions]
@@ -316,10 +374,12 @@ def test_every_action_is_rendered_or_done_alone() -> None:
         database_actions.InsideAction,
         database_actions.HardenSchema,
         database_actions.CreateExtension,
+        reader_actions.OpenToReaders,
     }
     kinds = {
         kind
-        for kind in (*vars(role_actions).values(), *vars(database_actions).values())
+        for module in (role_actions, database_actions, reader_actions)
+        for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, PostgresAction)
     }
     assert alone < kinds

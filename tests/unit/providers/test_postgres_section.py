@@ -56,6 +56,33 @@ def test_a_bad_database_has_its_check_and_place(database: str | None, check: str
     assert findings({"database": database}) == expected
 
 
+@pytest.mark.parametrize("reader", ["Shop", "a.b", "", "-a", "a_b"])
+def test_a_reader_is_an_apps_name(reader: str) -> None:
+    found = findings({"database": "x", "readers": ["shop", reader]})
+    assert found == [("services.postgres.readers.format", ("readers",))]
+
+
+def test_a_name_that_leaves_no_room_for_a_group() -> None:
+    def section(app: str) -> PostgresSection:
+        context = {"app": app, "core": False}
+        return PostgresSection.model_validate({"database": "x", "readers": ["b"]}, context=context)
+
+    assert section("a" * 55).readers == ("b",)
+    with pytest.raises(ValidationError, match="at most 55"):
+        section("a" * 56)
+    assert PostgresSection.model_validate(
+        {"database": "x", "readers": []}, context={"app": "a" * 63}
+    )
+
+
+def test_readers_are_each_given_the_database() -> None:
+    section = PostgresSection(database="x", readers=("b", "a", "b"))
+    assert section.readers == ("a", "b")
+    assert section.shares() == {"a": {"x"}, "b": {"x"}}
+    dumped = section.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    assert PostgresSection.model_validate(dumped) == section
+
+
 def test_a_missing_database_does_not_hide_other_findings() -> None:
     assert findings({"connections": 0, "datbase": "x"}) == [
         ("services.postgres.database.required", ("database",)),
