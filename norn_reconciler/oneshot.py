@@ -32,7 +32,7 @@ from norn_reconciler.engine.preview import Preview, preview
 from norn_reconciler.engine.roster import accept, confirmed
 from norn_reconciler.engine.status import READY
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import NornError, SchemaMismatch
+from norn_reconciler.model.errors import NornError, SchemaMissing
 from norn_reconciler.model.fleet import Fleet
 from norn_reconciler.model.outcome import Converged, Health
 from norn_reconciler.model.ports import AnyProvider
@@ -67,14 +67,15 @@ class Reading:
 
 
 async def read(settings: Settings, providers: Mapping[str, AnyProvider]) -> Reading:
-    """As the daemon would see it now; nothing is written, no key is made. An empty norn_db (or
-    none of its tables) reads as one that knows nothing."""
+    """As the daemon would see it now; nothing is written, no key is made. A norn_db without any
+    table of ours reads as one that knows nothing; older or newer tables raise SchemaMismatch."""
     specs = Specs(settings)
     specs.glance()
     store = store_of(settings, f"{instance(settings)}-cli-{os.getpid()}")
     try:
+        await store.require_schema()
         snapshot = await store.snapshot()
-    except SchemaMismatch:
+    except SchemaMissing:
         snapshot = Snapshot()
     finally:
         await store.close()

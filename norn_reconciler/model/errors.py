@@ -31,6 +31,10 @@ class SchemaMismatch(NornError):
     type."""
 
 
+class SchemaMissing(SchemaMismatch):
+    """norn_db has none of this program's tables yet: it knows nothing."""
+
+
 class KeyMismatch(NornError):
     """The master key is not the one that norn_db's credentials were derived from."""
 
