@@ -89,7 +89,7 @@ class Engine:
             accepted = roster.accept(book.entries, book.records, fleet, hold, now, self._grace)
             # The same digest was told already, also by an earlier process.
             told = hold is not None and hold.digest in self._held
-            held = self._held if told else _held(hold)
+            held = self._held if told else hold.words if hold is not None else ""
             news = None if held == self._held else held
             events = [*_hold_events(hold, news), *_roster_events(accepted)]
             await book.write(Changes(apps=accepted.rows, events=events, held=news))
@@ -250,16 +250,6 @@ def _goes_on(report: AppReport, tries: int) -> bool:
     if report.outcome.reason == "NotYetVisible":
         return tries < 10
     return report.outcome.reason in {QUEUED, REPAIR}
-
-
-def _held(hold: Hold | None) -> str:
-    """What people are told of it."""
-    if hold is None:
-        return ""
-    return (
-        f"all removals are held: {hold.message}; bring the files back, "
-        f"or type: norn confirm {hold.digest}"
-    )
 
 
 def _hold_events(hold: Hold | None, news: str | None) -> list[Event]:
