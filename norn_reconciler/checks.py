@@ -33,7 +33,7 @@ async def norn_db(settings: Settings, key: Path) -> Health:
         return Health("norn_db", False, _since(began), str(fault))
     finally:
         await store.close()
-    if urlsplit(url).password in PUBLISHED:
+    if urlsplit(url).password in PUBLISHED and not _asked_for_anyway(settings):
         findings.append(
             _warning(
                 "PublishedPassword",
@@ -41,19 +41,33 @@ async def norn_db(settings: Settings, key: Path) -> Health:
                 "ALTER ROLE norn PASSWORD '…' (use psql's \\password), and set NORN_DATABASE_URL",
             )
         )
-    findings += _key(key, snapshot.key_fingerprint)
-    return Health(
-        "norn_db", True, _since(began), f"{len(snapshot.apps)} apps known", tuple(findings)
-    )
+    count = len(snapshot.apps)
+    detail = f"{count} app{'' if count == 1 else 's'} known, "
+    fingerprint, wrong = _key(key, snapshot.key_fingerprint)
+    findings += wrong
+    if wrong:
+        detail += "the master key does not fit"
+    else:
+        detail += f"master key {fingerprint}" if fingerprint else "no master key yet"
+    return Health("norn_db", not wrong, _since(began), detail, tuple(findings))
 
 
-def _key(path: Path, known: str | None) -> list[Problem]:
+def _asked_for_anyway(settings: Settings) -> bool:
+    """Whether the service's own diagnosis tries this very login: it is not to be told twice."""
+    own = urlsplit(settings.database_url.get_secret_value())
+    admin = urlsplit(settings.postgres_url.get_secret_value() if settings.postgres_url else "")
+    same_server = (own.hostname, own.port or 5432) == (admin.hostname, admin.port or 5432)
+    return same_server and (own.username, own.password) == ("norn", "norn")
+
+
+def _key(path: Path, known: str | None) -> tuple[str | None, list[Problem]]:
+    """The fingerprint of the key at hand, None without one; and what is wrong with it."""
     try:
         found = master_key.load(path).fingerprint if path.exists() else None
     except NornError as fault:
-        return [Problem(Severity.BLOCKING, "KeyUnusable", str(fault))]
+        return None, [Problem(Severity.BLOCKING, "KeyUnusable", str(fault))]
     if known is not None and found != known:
-        return [
+        return found, [
             Problem(
                 Severity.BLOCKING,
                 "KeyMismatch",
@@ -62,7 +76,7 @@ def _key(path: Path, known: str | None) -> list[Problem]:
                 "bring the right key back, or set NORN_MASTER_KEY_FILE",
             )
         ]
-    return []
+    return found, []
 
 
 def files(settings: Settings) -> Health:
@@ -85,7 +99,8 @@ def files(settings: Settings) -> Health:
                 "NoSpecs", f"the folder {settings.specs_dir} is not there", "set NORN_SPECS_DIR"
             )
         )
-    return Health("files", not findings, _since(began), str(settings.specs_dir), tuple(findings))
+    ok = all(finding.severity is not Severity.BLOCKING for finding in findings)
+    return Health("files", ok, _since(began), str(settings.specs_dir), tuple(findings))
 
 
 def _warning(reason: str, message: str, remedy: str) -> Problem:
