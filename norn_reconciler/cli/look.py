@@ -45,9 +45,10 @@ def status(
     [dim]norn status · norn status mail-agent · norn status -o json[/dim]
     """
     found = ask(_standing)
-    records = found.records
+    records, pending = found.records, found.pending
     if name is not None:
         records = [r for r in records if r.app == name]
+        pending = [o for o in pending if o.app in {name, None}]
         if not records:
             raise NornError(f"no app {name} is known: is its file in the specs folder?")
     if output_as is Output.JSON:
@@ -56,7 +57,7 @@ def status(
                 "apps": [_app_json(r) for r in records],
                 "held": found.held,
                 "leader": found.lease.holder if found.lease.held else None,
-                "operations": [_operation_json(o) for o in found.pending],
+                "operations": [_operation_json(o) for o in pending],
             }
         )
         return
@@ -67,9 +68,9 @@ def status(
     )
     if found.held:
         typer.secho(f"\n{found.held}", fg="red")
-    if found.pending:
+    if pending:
         typer.echo()
-        _operation_table(found.pending)
+        _operation_table(pending)
     if not found.lease.held:
         typer.echo("\nNo daemon holds the lease: this is what was true when the last one stopped.")
 

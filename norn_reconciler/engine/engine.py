@@ -240,7 +240,7 @@ class Engine:
             records = [self.book.records[a] for a in hold.apps]
             said = [replace(r, removal_confirmed=self._folder.value) for r in records]
             await self.book.write(Changes(apps=said))
-        return f"removal of {len(hold.apps)} apps confirmed"
+        return f"removal of {len(hold.apps)} {'app' if len(hold.apps) == 1 else 'apps'} confirmed"
 
 
 def _goes_on(report: AppReport, tries: int) -> bool:
