@@ -43,19 +43,26 @@ async def norn_db(settings: Settings, key: Path) -> Health:
                 "make db: it makes norn_keeper, whose password only norn.toml has",
             )
         )
-    findings += _key(key, snapshot.key_fingerprint)
+    count = len(snapshot.apps)
+    detail = f"{count} app{'' if count == 1 else 's'} known, "
+    fingerprint, wrong = _key(key, snapshot.key_fingerprint)
+    findings += wrong
+    if wrong:
+        detail += "the master key does not fit"
+    else:
+        detail += f"master key {fingerprint}" if fingerprint else "no master key yet"
     ok = not any(f.severity is Severity.BLOCKING for f in findings)
-    detail = f"{len(snapshot.apps)} apps known"
     return Health("norn_db", ok, _since(began), detail, tuple(findings))
 
 
-def _key(path: Path, known: str | None) -> list[Problem]:
+def _key(path: Path, known: str | None) -> tuple[str | None, list[Problem]]:
+    """The fingerprint of the key at hand, None without one; and what is wrong with it."""
     try:
         found = master_key.load(path).fingerprint if path.exists() else None
     except NornError as fault:
-        return [Problem(Severity.BLOCKING, "KeyUnusable", str(fault))]
+        return None, [Problem(Severity.BLOCKING, "KeyUnusable", str(fault))]
     if known is not None and found != known:
-        return [
+        return found, [
             Problem(
                 Severity.BLOCKING,
                 "KeyMismatch",
@@ -64,7 +71,7 @@ def _key(path: Path, known: str | None) -> list[Problem]:
                 "bring the right key back, or set NORN_MASTER_KEY_FILE",
             )
         ]
-    return []
+    return found, []
 
 
 def files(settings: Settings) -> Health:
@@ -87,7 +94,8 @@ def files(settings: Settings) -> Health:
                 "NoSpecs", f"the folder {settings.specs_dir} is not there", "set NORN_SPECS_DIR"
             )
         )
-    return Health("files", not findings, _since(began), str(settings.specs_dir), tuple(findings))
+    ok = all(finding.severity is not Severity.BLOCKING for finding in findings)
+    return Health("files", ok, _since(began), str(settings.specs_dir), tuple(findings))
 
 
 def _warning(reason: str, message: str, remedy: str) -> Problem:

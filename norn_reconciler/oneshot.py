@@ -26,18 +26,20 @@ from norn_reconciler.compose import (
 )
 from norn_reconciler.credentials import deliver
 from norn_reconciler.engine.book import Book
-from norn_reconciler.engine.guard import Limits, Removals
-from norn_reconciler.engine.operations import Adoption, Operations, adoption
+from norn_reconciler.engine.guard import Hold, Limits, Removals
+from norn_reconciler.engine.operations import Adoption, Operations, adoption, words
 from norn_reconciler.engine.preview import Preview, preview
 from norn_reconciler.engine.roster import accept, confirmed
 from norn_reconciler.engine.status import READY
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import NornError, SchemaMismatch
+from norn_reconciler.model.errors import NornError, SchemaMissing
 from norn_reconciler.model.fleet import Fleet
-from norn_reconciler.model.outcome import Converged, Health
+from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.outcome import Health
 from norn_reconciler.model.ports import AnyProvider
-from norn_reconciler.model.records import AppState, Snapshot
+from norn_reconciler.model.records import AppRecord, AppState, Snapshot
 from norn_reconciler.model.secret import Secret
+from norn_reconciler.providers import REGISTRY
 from norn_reconciler.providers.absent import AbsentProvider
 from norn_reconciler.settings import Settings
 from norn_reconciler.spec.findings import Finding
@@ -63,18 +65,21 @@ class Reading:
 
     book: Book
     fleet: Fleet
+    hold: Hold | None
+    findings: Sequence[Finding]
     keyed: bool
 
 
 async def read(settings: Settings, providers: Mapping[str, AnyProvider]) -> Reading:
-    """As the daemon would see it now; nothing is written, no key is made. An empty norn_db (or
-    none of its tables) reads as one that knows nothing."""
+    """As the daemon would see it now; nothing is written, no key is made. A norn_db without any
+    table of ours reads as one that knows nothing; older or newer tables raise SchemaMismatch."""
     specs = Specs(settings)
     specs.glance()
     store = store_of(settings, f"{instance(settings)}-cli-{os.getpid()}")
     try:
+        await store.require_schema()
         snapshot = await store.snapshot()
-    except SchemaMismatch:
+    except SchemaMissing:
         snapshot = Snapshot()
     finally:
         await store.close()
@@ -82,24 +87,28 @@ async def read(settings: Settings, providers: Mapping[str, AnyProvider]) -> Read
     book = Book(store, secrets, EnvFiles(settings, providers), KINDS)
     book.load(snapshot, 0)
     specs.learn(snapshot.apps)
-    fleet = await _settled(specs, book)
+    fleet = await settled(specs, book.records, book.inventory())
     active = sum(1 for r in snapshot.apps.values() if r.state is AppState.ACTIVE)
     agreed = confirmed(snapshot.apps)
     hold = Removals(_limits(settings)).judge(fleet.vanished, agreed, active, fleet.folder, 0.0)
     accepted = accept(book.entries, book.records, fleet, hold, 0.0, 0.0)
     book.entries = dict(accepted.entries)
-    return Reading(book, fleet, bool(fingerprint))
+    return Reading(book, fleet, hold, specs.findings, bool(fingerprint))
 
 
-async def _settled(specs: Specs, book: Book) -> Fleet:
+async def settled(
+    specs: Specs,
+    records: Mapping[AppName, AppRecord],
+    inventory: Mapping[tuple[str, AppName], Owned],
+) -> Fleet:
     """Look until no file is settling any more: what a one-shot command goes by."""
-    fleet = specs.look(book.records, book.inventory())
+    fleet = specs.look(records, inventory)
     for _ in range(20):
         wait = specs.next_look()
         if wait is None:
             break
         await asyncio.sleep(wait)
-        fleet = specs.look(book.records, book.inventory())
+        fleet = specs.look(records, inventory)
     return fleet
 
 
@@ -107,11 +116,46 @@ def _limits(settings: Settings) -> Limits:
     return Limits(settings.removal_max_apps, settings.removal_max_percent)
 
 
-async def plan(settings: Settings, apps: Sequence[AppName]) -> Preview:
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """What `norn plan` shows. findings: of the whole folder; rejected: a file of an app that was
+    asked for (any file, when none was named) is not used as it stands."""
+
+    preview: Preview
+    findings: Sequence[Finding]
+    rejected: bool
+
+    @property
+    def clear(self) -> bool:
+        """Whether nothing stands in the way: no file is rejected, nothing is held or blocked, and
+        every service answered."""
+        found = self.preview
+        return not (self.rejected or found.held or found.blocked or found.faults)
+
+    def code(self, check: bool) -> int:
+        """The exit code: 1 while a person must act, else 3 when `check` finds a change, else 0."""
+        if not self.clear:
+            return 1
+        return 3 if check and self.preview.changes else 0
+
+
+async def plan(settings: Settings, apps: Sequence[AppName]) -> Plans:
     """What would change. Raises NornError for an app that no file asks for."""
     async with open_providers(settings, instance(settings)) as providers:
         reading = await read(settings, providers)
-        return await preview(providers, reading.book, _chosen(reading.book, apps))
+        chosen = _chosen(reading.book, apps)
+        found = await preview(providers, reading.book, chosen, reading.hold)
+        rejected = _rejected(reading.book, reading.findings, apps)
+        return Plans(found, reading.findings, rejected)
+
+
+def _rejected(book: Book, findings: Sequence[Finding], apps: Sequence[AppName]) -> bool:
+    """Whether a file of `apps` is not used as it stands; any file, where no app is named."""
+    errors = {f.file for f in findings if f.severity == "error"}
+    if not apps:
+        return bool(errors)
+    members = [book.entries[app].member for app in apps]
+    return any(m.rejected or m.record.file in errors for m in members)
 
 
 def _chosen(book: Book, apps: Sequence[AppName]) -> list[AppName]:
@@ -146,17 +190,18 @@ async def look_for_adoption(settings: Settings, app: AppName) -> Adoption:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A one-shot run's end. apps: (name, ready, why not). held: the guard's word, or ""."""
+    """A one-shot run's end. apps: (name, ready, why not). held: the guard's word, or "". findings,
+    rejected: as in Plans."""
 
     apps: Sequence[tuple[AppName, bool, str]]
     changes: int
     held: str
     findings: Sequence[Finding]
+    rejected: bool
 
     @property
     def ok(self) -> bool:
-        errors = any(f.severity == "error" for f in self.findings)
-        return all(ready for _, ready, _ in self.apps) and not self.held and not errors
+        return all(ready for _, ready, _ in self.apps) and not self.held and not self.rejected
 
 
 async def apply(
@@ -194,28 +239,29 @@ async def _connecting(providers: Mapping[str, AnyProvider]) -> AsyncIterator[Non
 async def _apply(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -> Applied:
     engine, book = work.engine, work.book
     operations = Operations(engine, store)
-    await engine.accept(await _settled(work.specs, book))
+    await engine.accept(await _look(work))
     chosen = _chosen(book, apps)
     if await operations.work():
-        await engine.accept(await _settled(work.specs, book))
+        await engine.accept(await _look(work))
     await engine.settle(chosen)
     # What a person asked for while nobody was there may need a look at every service first.
     if await operations.work():
-        await engine.accept(await _settled(work.specs, book))
+        await engine.accept(await _look(work))
         await engine.settle(chosen)
         await operations.work()
     if (wait := engine.removals_due_in()) is not None and not apps:
         # A file that is back after the grace takes its removal back: look before, not after.
         await asyncio.sleep(wait)
-        await engine.accept(await _settled(work.specs, book))
+        await engine.accept(await _look(work))
         await engine.settle(sorted(book.entries))
     results = [_result(book, app) for app in chosen]
-    held = (
-        ""
-        if engine.hold is None or apps
-        else f"{engine.hold.message}: norn confirm {engine.hold.digest}, or bring the files back"
-    )
-    return Applied(results, book.actions, held, work.specs.findings)
+    held = "" if engine.hold is None or apps else engine.hold.words
+    findings = work.specs.findings
+    return Applied(results, book.actions, held, findings, _rejected(book, findings, apps))
+
+
+async def _look(work: Parts) -> Fleet:
+    return await settled(work.specs, work.book.records, work.book.inventory())
 
 
 def _result(book: Book, app: AppName) -> tuple[AppName, bool, str]:
@@ -231,18 +277,24 @@ def _result(book: Book, app: AppName) -> tuple[AppName, bool, str]:
     silent = sorted(k for k, h in heard.items() if h is None)
     if silent:
         return (app, False, f"{', '.join(silent)} was not looked at")
+    bad = [w for h in heard.values() if h is not None and (w := words(h.outcome))]
+    if bad:
+        return (app, False, "; ".join(bad))
     ready = record.conditions.get(READY)
-    words = (ready.message or ready.reason) if ready else "not all services were looked at"
-    good = all(h is not None and isinstance(h.outcome, Converged) for h in heard.values())
     if entry.leaving:
-        return (app, good, "" if good else words)
-    return (app, good and ready is not None and ready.status == "True", words)
+        return (app, True, "")
+    if ready is None:
+        return (app, False, "not all services were looked at")
+    return (app, ready.status == "True", ready.message or ready.reason)
 
 
 async def health(settings: Settings) -> list[Health]:
-    """One line a service that some setting names."""
+    """One line a service that some setting names. Raises NornError when none does."""
     async with open_providers(settings, instance(settings)) as providers:
-        return list(await asyncio.gather(*(p.check() for p in _named(providers))))
+        if not (named := _named(providers)):
+            which = ", ".join(r.setting for r in REGISTRY.values())
+            raise NornError(f"no service is configured, so there is nothing to ask: set {which}")
+        return list(await asyncio.gather(*(p.check() for p in named)))
 
 
 async def app_health(settings: Settings) -> Sequence[AppHealth]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,16 +12,22 @@ from norn_reconciler import logs
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import Output, OutputOption, app, settings
 from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import LeaseHeld, NornError
+from norn_reconciler.spec.findings import Finding
 from norn_reconciler.specs_folder import Specs
 
-AppsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[APP]...", help="only these apps")
-]
+if TYPE_CHECKING:
+    from norn_reconciler.engine.preview import Preview
+
+AppsArgument = Annotated[list[str] | None, typer.Argument(metavar="APP", help="only these apps")]
 
 
 @app.command()
 def run() -> None:
-    """Watch the specs folder and keep everything converged, until SIGTERM. What systemd starts."""
+    """Watch the specs folder and keep everything converged, until SIGTERM. What systemd starts.
+
+    [dim]norn run · NORN_SPECS_DIR=/srv/specs norn run[/dim]
+    """
     from norn_reconciler import daemon  # noqa: PLC0415 -- only this command needs it
 
     read = settings()
@@ -38,6 +45,9 @@ def plan(
 ) -> None:
     """Show what would change, in the services' own words. Writes nothing anywhere.
 
+    Exit 1 while a person must act: a file is rejected, something is held or blocked, a service did
+    not answer. Else 0; with --check 3 when anything would change.
+
     [dim]norn plan · norn plan mail-agent · norn plan --check -o json[/dim]
     """
     from norn_reconciler import oneshot  # noqa: PLC0415
@@ -45,83 +55,107 @@ def plan(
     found = asyncio.run(oneshot.plan(settings(), [AppName(a) for a in apps or []]))
     if output_as is Output.JSON:
         output.as_json(
-            {
-                "changes": found.changes,
-                "digest": found.digest,
-                "apps": {
-                    name: [
-                        {
-                            "service": service,
-                            "object": action.name,
-                            "action": action.verb,
-                            "summary": action.summary(),
-                            "destructive": action.destructive,
-                        }
-                        for service, part in by.items()
-                        for action in part.actions
-                    ]
-                    for name, by in found.plans.items()
-                },
-                "problems": [
-                    {
-                        "app": name,
-                        "service": service,
-                        "severity": problem.severity.value,
-                        "reason": problem.reason,
-                        "message": problem.message,
-                        "remedy": problem.remedy,
-                    }
-                    for name, by in found.plans.items()
-                    for service, part in by.items()
-                    for problem in part.problems
-                ],
-                "faults": [
-                    {"app": name, "service": service, "message": str(fault)}
-                    for name, by in found.faults.items()
-                    for service, fault in by.items()
-                ],
-            }
+            {**_plan_json(found.preview), "findings": [f.as_json() for f in found.findings]}
         )
     else:
-        output.table(
-            ("APP", "SERVICE", "OBJECT", "ACTION", "SUMMARY"),
-            (
-                (name, service, a.name, f"{a.verb}{' !' if a.destructive else ''}", a.summary())
-                for name, by in found.plans.items()
-                for service, part in by.items()
-                for a in part.actions
-            ),
-            empty="Nothing to change."
-            if not found.faults
-            else "Nothing to change in what answered.",
+        _print_plan(found.preview, "" if found.clear else "Nothing to change, but not all is well:")
+        _say_findings(found.findings, others=not found.rejected)
+    raise typer.Exit(found.code(check))
+
+
+def _plan_json(found: Preview) -> dict[str, object]:
+    apps: dict[str, list[object]] = {name: [] for name in found.plans}
+    for one in found.actions:
+        apps[one.app].append(
+            {
+                "service": one.service,
+                "object": one.action.name,
+                "action": one.action.verb,
+                "summary": one.action.summary(),
+                "destructive": one.action.destructive,
+                "waits": one.waits or None,
+            }
         )
-        for name, by in found.plans.items():
-            for service, part in by.items():
-                for problem in part.problems:
-                    typer.echo(f"{problem.severity.value}: {name} {service}: {problem.message}")
-                    if problem.remedy:
-                        typer.echo(f"  do: {problem.remedy}")
-        for name, by_fault in found.faults.items():
-            for service, fault in by_fault.items():
-                typer.echo(f"error: {name} {service}: {fault}", err=True)
-        if found.changes:
-            typer.echo(f"\n{found.changes} changes, digest {found.digest}")
-    if check and found.changes:
-        raise typer.Exit(3)
-    if found.faults:
-        raise typer.Exit(1)
+    return {
+        "changes": found.changes,
+        "digest": found.digest,
+        "held": found.hold.words if found.hold else None,
+        "apps": apps,
+        "problems": [
+            {
+                "app": name,
+                "service": service,
+                "severity": problem.severity.value,
+                "reason": problem.reason,
+                "message": problem.message,
+                "remedy": problem.remedy,
+            }
+            for name, by in found.plans.items()
+            for service, part in by.items()
+            for problem in part.problems
+        ],
+        "faults": [
+            {"app": name, "service": service, "message": str(fault), "remedy": fault.remedy}
+            for name, by in found.faults.items()
+            for service, fault in by.items()
+        ],
+    }
+
+
+def _print_plan(found: Preview, nothing: str) -> None:
+    output.table(
+        ("APP", "SERVICE", "OBJECT", "ACTION", "WAITS", "SUMMARY"),
+        (
+            (
+                one.app,
+                one.service,
+                one.action.name,
+                f"{one.action.verb}{' !' if one.action.destructive else ''}",
+                one.waits,
+                one.action.summary(),
+            )
+            for one in found.actions
+        ),
+        empty=nothing or "Nothing to change.",
+    )
+    if found.hold:
+        typer.echo(f"held: {found.hold.words}")
+    for name, by in found.plans.items():
+        for service, part in by.items():
+            for problem in part.problems:
+                typer.echo(f"{problem.severity.value}: {name} {service}: {problem.message}")
+                if problem.remedy:
+                    typer.echo(f"  do: {problem.remedy}")
+    for name, by_fault in found.faults.items():
+        for service, fault in by_fault.items():
+            typer.echo(f"error: {name} {service}: {fault}", err=True)
+            if fault.remedy:
+                typer.echo(f"  do: {fault.remedy}", err=True)
+    if found.changes:
+        typer.echo(f"\n{output.count(found.changes, 'change')}, digest {found.digest}")
+
+
+def _say_findings(findings: Iterable[Finding], *, others: bool) -> None:
+    """others: what is wrong is wrong with files that were not asked about."""
+    for finding in findings:
+        if finding.severity != "info":
+            typer.echo(f"{'warning' if others else finding.severity}: {finding}", err=True)
 
 
 @app.command()
 def apply(
     apps: AppsArgument = None,
-    wait: Annotated[bool, typer.Option("--wait", help="wait for a running daemon to end")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="until a running daemon ends, then apply")
+    ] = False,
     output_as: OutputOption = Output.TABLE,
 ) -> None:
     """Converge once and end: exit 0 when all is converged, 1 when something failed.
 
-    Bare, it takes the whole folder, removals and their guard included; refused while a daemon holds
-    the lease. [dim]norn apply · norn apply mail-agent[/dim]
+    Bare, it takes the whole folder, removals and their guard included; with names it is judged by
+    these apps alone. Refused while a daemon holds the lease, unless it is told to wait.
+
+    [dim]norn apply · norn apply mail-agent · norn apply --wait[/dim]
     """
     read = settings()
     logs.configure(read.log_format)
@@ -129,14 +163,20 @@ def apply(
     specs.glance()  # before the drivers are imported: that takes as long as a file settles
     from norn_reconciler import oneshot  # noqa: PLC0415
 
-    result = asyncio.run(oneshot.apply(read, specs, [AppName(a) for a in apps or []], wait=wait))
+    try:
+        result = asyncio.run(
+            oneshot.apply(read, specs, [AppName(a) for a in apps or []], wait=wait)
+        )
+    except LeaseHeld as held:
+        raise NornError(f"{held}: norn apply --wait waits for its end") from held
     if output_as is Output.JSON:
         output.as_json(
             {
                 "converged": result.ok,
                 "changes": result.changes,
                 "apps": {a: {"ready": ok, "message": text} for a, ok, text in result.apps},
-                "held": result.held,
+                "held": result.held or None,
+                "findings": [f.as_json() for f in result.findings],
             }
         )
     else:
@@ -145,9 +185,11 @@ def apply(
                 typer.echo(f"{name}: {text}", err=True)
         if result.held:
             typer.echo(f"held: {result.held}", err=True)
-        for finding in result.findings:
-            typer.echo(f"{finding}", err=True)
+        _say_findings(result.findings, others=not result.rejected)
         good = sum(ok for _, ok, _ in result.apps)
-        typer.echo(f"{good} of {len(result.apps)} apps converged, {result.changes} changes made")
+        typer.echo(
+            f"{good} of {output.count(len(result.apps), 'app')} converged, "
+            f"{output.count(result.changes, 'change')} made"
+        )
     if not result.ok:
         raise typer.Exit(1)

@@ -46,7 +46,7 @@ class Output(StrEnum):
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="table for people, json for programs")
 ]
-AppArgument = Annotated[str, typer.Argument(help="the app's name, as in its file")]
+AppArgument = Annotated[str, typer.Argument(metavar="APP", help="the app's name, as in its file")]
 
 
 def settings() -> Settings:

@@ -5,62 +5,40 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import time
 from typing import Annotated
 
 import typer
 
-from norn_reconciler import compose, oneshot
+from norn_reconciler import oneshot, requests
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import AppArgument, Output, OutputOption, app, settings
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.records import Operation, OperationState
+from norn_reconciler.model.records import Operation
 
 WaitOption = Annotated[
     float, typer.Option("--timeout", help="seconds to wait for the daemon's answer")
 ]
 
 
-def _request(kind: str, name: str | None, digest: str | None, wait: bool, timeout: float) -> None:
-    async def run() -> Operation | None:
-        async with compose.open_store(settings(), role="cli") as store:
-            number = await store.request(
-                Operation(
-                    0,
-                    kind,
-                    AppName(name) if name else None,
-                    digest=digest,
-                    requested_by=getpass.getuser(),
-                )
-            )
-            lease = await store.lease_holder()
-            if not lease.held:
-                typer.echo(
-                    f"Noted as operation {number}. No daemon is running: "
-                    "the next `norn run` or `norn apply` does it."
-                )
-                return None
-            if not wait:
-                typer.echo(f"Noted as operation {number}; {lease.holder} does it.")
-                return None
-            until = time.monotonic() + timeout
-            while time.monotonic() < until:
-                operation = await store.operation(number)
-                if operation and operation.state in {OperationState.DONE, OperationState.FAILED}:
-                    return operation
-                await asyncio.sleep(0.1)
-            typer.echo(
-                f"Operation {number} is not done after {timeout:.0f} s; it goes on: "
-                f"norn describe {name or ''}".rstrip(),
-                err=True,
-            )
-            raise typer.Exit(1)
-
-    ended = asyncio.run(run())
-    if ended is None:
-        return
-    typer.echo(ended.result, err=ended.state is OperationState.FAILED)
-    if ended.state is OperationState.FAILED:
+def _request(
+    kind: str,
+    name: str | None = None,
+    digest: str | None = None,
+    *,
+    follow: bool = True,
+    insist: bool = False,
+    timeout: float,
+    aside: bool = False,
+) -> None:
+    """Ask, print the answer, exit 1 when it is a bad one. aside: standard output is taken."""
+    operation = Operation(
+        0, kind, AppName(name) if name else None, digest=digest, requested_by=getpass.getuser()
+    )
+    answer = asyncio.run(
+        requests.ask(settings(), operation, follow=follow, insist=insist, patience=timeout)
+    )
+    typer.echo(answer.text, err=aside or not answer.ok)
+    if not answer.ok:
         raise typer.Exit(1)
 
 
@@ -72,18 +50,24 @@ def reconcile(
 ) -> None:
     """Look at one app now instead of at the next resync, and repair what drifted.
 
-    [dim]norn reconcile mail-agent --wait[/dim]
+    [dim]norn reconcile mail-agent · norn reconcile mail-agent --wait[/dim]
     """
-    _request("reconcile", name, None, wait, timeout)
+    _request("reconcile", name, follow=wait, insist=wait, timeout=timeout)
 
 
 @app.command()
 def confirm(
-    digest: Annotated[str, typer.Argument(help="as `norn status` or the log shows it")],
+    digest: Annotated[
+        str,
+        typer.Argument(metavar="DIGEST", help="as `norn status` or `norn plan` has it"),
+    ],
     timeout: WaitOption = 60.0,
 ) -> None:
-    """Agree to what norn holds for you: a removal of many apps, or making anew what was lost."""
-    _request("confirm", None, digest, True, timeout)
+    """Agree to what norn holds for you: a removal of many apps, or making anew what was lost.
+
+    [dim]norn confirm 1f0c2ab94d7e[/dim]
+    """
+    _request("confirm", digest=digest, timeout=timeout)
 
 
 @app.command()
@@ -95,8 +79,11 @@ def adopt(
 ) -> None:
     """Take over a database, role, user or topics that exist already, after showing what changes.
 
-    What is adopted is never dropped. [dim]norn adopt billing[/dim]
+    What is adopted is never dropped.
+
+    [dim]norn adopt billing · norn adopt billing --yes -o json[/dim]
     """
+    as_json = output_as is Output.JSON
     found = asyncio.run(oneshot.look_for_adoption(settings(), AppName(name)))
     rows = [
         (service, held.kind, held.name, "adopt", "taken over as it is")
@@ -107,43 +94,55 @@ def adopt(
         for service, plan in found.plans.items()
         for action in plan.actions
     ]
-    if not found.rows:
-        typer.echo(f"Nothing of {name} is there to adopt.")
-        return
-    if output_as is Output.JSON:
+    if as_json:
         columns = ("service", "kind", "object", "action", "summary")
         output.as_json(
             {"digest": found.digest, "steps": [dict(zip(columns, r, strict=True)) for r in rows]}
         )
-    else:
+    if not found.rows:
+        typer.echo(f"Nothing of {name} is there to adopt.", err=as_json)
+        return
+    if not as_json:
         output.table(("SERVICE", "KIND", "OBJECT", "ACTION", "WHAT HAPPENS"), rows, empty="")
     if not yes:
-        typer.confirm(f"Adopt {name} so?", abort=True)
-    _request("adopt", name, found.digest, True, timeout)
+        typer.confirm(f"Adopt {name} so?", abort=True, err=as_json)
+    _request("adopt", name, found.digest, timeout=timeout, aside=as_json)
 
 
 @app.command()
 def rotate(name: AppArgument, timeout: WaitOption = 60.0) -> None:
     """Give an app new passwords on every service, prove them, and deliver them together.
 
-    Sessions that are open stay open. [dim]norn rotate mail-agent[/dim]
+    It ends when the new ones are in the app's env file, with exit 1 when one could not be set yet.
+    Sessions that are open stay open.
+
+    [dim]norn rotate mail-agent · norn rotate mail-agent --timeout 10[/dim]
     """
-    _request("rotate", name, None, True, timeout)
+    _request("rotate", name, timeout=timeout)
 
 
 @app.command()
 def forget(name: AppArgument, timeout: WaitOption = 60.0) -> None:
-    """Drop norn's records of a removed app. What it left on the servers stays."""
-    _request("forget", name, None, True, timeout)
+    """Drop norn's records of a removed app. What it left on the servers stays.
+
+    [dim]norn forget mail-agent[/dim]
+    """
+    _request("forget", name, timeout=timeout)
 
 
 @app.command()
 def pause(name: AppArgument, timeout: WaitOption = 60.0) -> None:
-    """Leave an app alone until `norn resume`: nothing of it is looked at or repaired."""
-    _request("pause", name, None, True, timeout)
+    """Leave an app alone until `norn resume`: nothing of it is looked at or repaired.
+
+    [dim]norn pause mail-agent[/dim]
+    """
+    _request("pause", name, timeout=timeout)
 
 
 @app.command()
 def resume(name: AppArgument, timeout: WaitOption = 60.0) -> None:
-    """Take a paused app up again."""
-    _request("resume", name, None, True, timeout)
+    """Take a paused app up again.
+
+    [dim]norn resume mail-agent[/dim]
+    """
+    _request("resume", name, timeout=timeout)

@@ -43,6 +43,8 @@ def doctor(output_as: OutputOption = Output.TABLE) -> None:
     """Look for what would break later: rights, versions, open doors, persistence, key and files.
 
     Each finding says what to type. Exit 1 on errors; warnings are no errors.
+
+    [dim]norn doctor · norn doctor -o json[/dim]
     """
     answers = asyncio.run(oneshot.diagnose(settings()))
     if output_as is Output.JSON:
@@ -121,7 +123,10 @@ def _print(answers: list[Health], output_as: Output) -> None:
 
 @db.command("upgrade")
 def db_upgrade() -> None:
-    """Bring norn_db's tables to this version. Safe to run again, and beside a running daemon."""
+    """Bring norn_db's tables to this version. Safe to run again, and beside a running daemon.
+
+    [dim]norn db upgrade[/dim]
+    """
     before, after = oneshot.upgrade(settings())
     typer.echo(
         f"norn_db is at {after}."

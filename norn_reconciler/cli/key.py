@@ -23,6 +23,8 @@ def create() -> None:
 
     `norn run` and `norn apply` make it too; this is for installing, before norn_db is known.
     Back the file up: without it no password can be told again.
+
+    [dim]norn key create · NORN_MASTER_KEY_FILE=/srv/norn/master.key norn key create[/dim]
     """
     path = compose.key_file(settings())
     made = master_key.create(path)

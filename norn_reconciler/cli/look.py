@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, TypeVar
@@ -16,10 +17,10 @@ from norn_reconciler.engine.status import READY
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.inventory import Owned
-from norn_reconciler.model.records import AppRecord, AppState
+from norn_reconciler.model.records import AppRecord, AppState, Operation
 from norn_reconciler.model.status import Condition, Event
 from norn_reconciler.store.store import PostgresStore
-from norn_reconciler.store.views import PastDeployment, RecordedEvent, Standing
+from norn_reconciler.store.views import LeaseState, PastDeployment, RecordedEvent, Standing
 
 T = TypeVar("T")
 
@@ -36,45 +37,66 @@ def ask(question: Callable[[PostgresStore], Awaitable[T]]) -> T:
 
 @app.command()
 def status(
-    name: Annotated[str | None, typer.Argument(metavar="[APP]", help="only this app")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="APP", help="only this app")] = None,
     output_as: OutputOption = Output.TABLE,
 ) -> None:
     """Show every app: what it is at, and what it waits for.
 
     [dim]norn status · norn status mail-agent · norn status -o json[/dim]
     """
-    records, standing = ask(_standing)
+    found = ask(_shown)
+    records, pending = found.records, found.pending
     if name is not None:
         records = [r for r in records if r.app == name]
+        pending = [o for o in pending if o.app in {name, None}]
         if not records:
             raise NornError(f"no app {name} is known: is its file in the specs folder?")
     if output_as is Output.JSON:
         output.as_json(
             {
                 "apps": [_app_json(r) for r in records],
-                "held": standing.held or None,
-                "refused": standing.refused,
+                "held": found.standing.held or None,
+                "refused": found.standing.refused,
+                "leader": found.lease.holder if found.lease.held else None,
+                "operations": [_operation_json(o) for o in pending],
             }
         )
         return
-    lease = ask(lambda store: store.lease_holder())
     output.table(
         ("APP", "READY", "GENERATION", "SINCE", "MESSAGE"),
         (_row(r) for r in records),
         empty="No app is known yet. Put a file into the specs folder, and start `norn run`.",
     )
-    if standing.refused:
+    if found.standing.refused:
         typer.secho("\nFiles that can't be used:", fg="red")
-        for text in standing.refused:
+        for text in found.standing.refused:
             typer.echo(f"  {text}")
-    if standing.held:
-        typer.secho(f"\n{standing.held}", fg="red")
-    if not lease.held:
+    if found.standing.held:
+        typer.secho(f"\n{found.standing.held}", fg="red")
+    if pending:
+        typer.echo()
+        _operation_table(pending)
+    if not found.lease.held:
         typer.echo("\nNo daemon holds the lease: this is what was true when the last one stopped.")
 
 
-async def _standing(store: PostgresStore) -> tuple[Sequence[AppRecord], Standing]:
-    return await store.apps(), await store.standing()
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What `norn status` reads."""
+
+    records: Sequence[AppRecord]
+    standing: Standing
+    lease: LeaseState
+    pending: Sequence[Operation]
+
+
+async def _shown(store: PostgresStore) -> Shown:
+    return Shown(
+        await store.apps(),
+        await store.standing(),
+        await store.lease_holder(),
+        await store.pending_operations(),
+    )
 
 
 def _row(record: AppRecord) -> tuple[object, ...]:
@@ -108,7 +130,7 @@ def _condition_json(condition: Condition) -> dict[str, object]:
         "status": condition.status,
         "reason": condition.reason,
         "message": condition.message,
-        "last_transition_time": condition.last_transition_time.isoformat(),
+        "last_transition_time": condition.last_transition_time,
     }
 
 
@@ -119,18 +141,23 @@ class Described:
     record: AppRecord | None
     inventory: Mapping[str, Owned]
     deployments: Sequence[PastDeployment]
+    operations: Sequence[Operation]
     events: Sequence[RecordedEvent]
 
 
 @app.command()
 def describe(name: AppArgument, output_as: OutputOption = Output.TABLE) -> None:
-    """Show one app whole: conditions, what it has on each service, last rollouts and events."""
+    """Show one app whole: conditions, what it has on each service, last rollouts, requests, events.
+
+    [dim]norn describe mail-agent · norn describe mail-agent -o json[/dim]
+    """
 
     async def read(store: PostgresStore) -> Described:
         return Described(
             await store.app(AppName(name)),
             await store.inventory_of(AppName(name)),
             await store.deployments(AppName(name), 5),
+            await store.recent_operations(AppName(name), 5),
             await store.events(AppName(name), 10),
         )
 
@@ -147,7 +174,7 @@ def describe(name: AppArgument, output_as: OutputOption = Output.TABLE) -> None:
         output.as_json(
             {
                 **_app_json(record),
-                "spec": record.spec.canonical,
+                "spec": json.loads(record.spec.canonical),
                 "objects": [
                     dict(zip(("service", "kind", "name", "state", "origin"), r, strict=True))
                     for r in rows
@@ -156,6 +183,7 @@ def describe(name: AppArgument, output_as: OutputOption = Output.TABLE) -> None:
                     {**asdict(d), "steps": [s.as_json() for s in d.steps]}
                     for d in found.deployments
                 ],
+                "operations": [_operation_json(o) for o in found.operations],
                 "events": [_event_json(e) for e in found.events],
             }
         )
@@ -181,7 +209,35 @@ def describe(name: AppArgument, output_as: OutputOption = Output.TABLE) -> None:
         empty="no rollout yet",
     )
     typer.echo()
+    _operation_table(found.operations)
+    typer.echo()
     _event_table(found.events)
+
+
+def _operation_table(operations: Sequence[Operation]) -> None:
+    output.table(
+        ("OPERATION", "KIND", "APP", "STATE", "ASKED", "BY", "RESULT"),
+        (
+            (o.id, o.kind, o.app, o.state.value, o.created_at, o.requested_by, o.result or o.step)
+            for o in operations
+        ),
+        empty="no operation yet",
+    )
+
+
+def _operation_json(operation: Operation) -> dict[str, object]:
+    return {
+        "id": operation.id,
+        "kind": operation.kind,
+        "app": operation.app,
+        "state": operation.state.value,
+        "digest": operation.digest,
+        "step": operation.step,
+        "result": operation.result,
+        "requested_by": operation.requested_by,
+        "created_at": operation.created_at,
+        "finished_at": operation.finished_at,
+    }
 
 
 def _event_table(events: Sequence[RecordedEvent]) -> None:
@@ -210,17 +266,30 @@ def _event_words(event: Event) -> str:
 
 
 def _event_json(recorded: RecordedEvent) -> dict[str, object]:
-    return {"id": recorded.id, "at": recorded.at.isoformat(), **asdict(recorded.event)}
+    return {"id": recorded.id, "at": recorded.at, **asdict(recorded.event)}
 
 
 @app.command()
 def events(
-    name: Annotated[str | None, typer.Argument(metavar="[APP]", help="only this app's")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="how many at most")] = 50,
+    name: Annotated[str | None, typer.Argument(metavar="APP", help="only this app's")] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=1000, help="how many at most")
+    ] = 50,
     output_as: OutputOption = Output.TABLE,
 ) -> None:
-    """Show what happened, newest first: drift with what was expected and found, holds, losses."""
-    rows = ask(lambda store: store.events(AppName(name) if name else None, limit))
+    """Show what happened, newest first: drift with what was expected and found, holds, losses.
+
+    [dim]norn events · norn events mail-agent -n 200 · norn events -o json[/dim]
+    """
+
+    async def read(store: PostgresStore) -> Sequence[RecordedEvent]:
+        app = AppName(name) if name else None
+        rows = await store.events(app, limit)
+        if app is not None and not rows and await store.app(app) is None:
+            raise NornError(f"no app {app} is known: is its file in the specs folder?")
+        return rows
+
+    rows = ask(read)
     if output_as is Output.JSON:
         output.as_json({"events": [_event_json(e) for e in rows]})
         return

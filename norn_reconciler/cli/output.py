@@ -21,8 +21,18 @@ COLOURS = {
 
 def as_json(value: object) -> None:
     """One JSON document on standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=_plain)
     sys.stdout.write("\n")
+
+
+def _plain(value: object) -> str:
+    """One form for times everywhere: ISO 8601 with its T."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 app`, `2 apps`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:

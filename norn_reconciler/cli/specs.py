@@ -15,7 +15,7 @@ from norn_reconciler.cli.app import Output, OutputOption, app, settings
 @app.command()
 def validate(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATH]...", help="files or folders")
+        list[Path] | None, typer.Argument(metavar="PATH", help="files or folders")
     ] = None,
     output_as: OutputOption = Output.TABLE,
 ) -> None:

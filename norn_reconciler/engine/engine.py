@@ -92,7 +92,7 @@ class Engine:
             accepted = roster.accept(book.entries, book.records, fleet, hold, now, self._grace)
             # The same digest was told already, also by an earlier process.
             told = hold is not None and hold.digest in self._held
-            held = self._held if told else _held(hold)
+            held = self._held if told else hold.words if hold is not None else ""
             news = None if held == self._held else held
             events = [*_hold_events(hold, news), *_roster_events(accepted)]
             refused = _standing(fleet, self._refused)
@@ -263,7 +263,7 @@ class Engine:
             records = [self.book.records[a] for a in hold.apps]
             said = [replace(r, removal_confirmed=self._folder.value) for r in records]
             await self.book.write(Changes(apps=said))
-        return f"removal of {len(hold.apps)} apps confirmed"
+        return f"removal of {len(hold.apps)} {'app' if len(hold.apps) == 1 else 'apps'} confirmed"
 
 
 def _goes_on(report: AppReport, tries: int) -> bool:
@@ -273,16 +273,6 @@ def _goes_on(report: AppReport, tries: int) -> bool:
     if report.outcome.reason == "NotYetVisible":
         return tries < 10
     return report.outcome.reason in {QUEUED, REPAIR}
-
-
-def _held(hold: Hold | None) -> str:
-    """What people are told of it."""
-    if hold is None:
-        return ""
-    return (
-        f"all removals are held: {hold.message}; bring the files back, "
-        f"or type: norn confirm {hold.digest}"
-    )
 
 
 def _hold_events(hold: Hold | None, news: str | None) -> list[Event]:

@@ -28,6 +28,14 @@ class Hold:
     message: str
     apps: tuple[AppName, ...]
 
+    @property
+    def words(self) -> str:
+        """What people are told of it."""
+        return (
+            f"all removals are held: {self.message}; bring the files back, "
+            f"or type: norn confirm {self.digest}"
+        )
+
 
 RECENT = 600.0  # seconds: apps that vanish one after the other count as vanishing at once
 

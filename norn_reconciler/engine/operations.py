@@ -12,10 +12,11 @@ from norn_reconciler.engine.case import QUEUED, REPAIR
 from norn_reconciler.engine.digest import short
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.ledger import Ledger, wanted_of
+from norn_reconciler.engine.status import READY, TRUE
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, ServiceError, StoreUnavailable
 from norn_reconciler.model.inventory import HeldState, Owned
-from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
+from norn_reconciler.model.outcome import Blocked, Converged, Failed, Outcome, RequeueAfter
 from norn_reconciler.model.plan import Action, Plan
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import (
@@ -80,7 +81,7 @@ class Operations:
         self._engine = engine
         self._store = store
         self._clock = clock
-        self._asked: dict[int, float] = {}  # when this process began to follow a reconcile
+        self._asked: dict[int, float] = {}  # when this process began to follow it
         self.following = False  # somebody waits for something that ends in a moment
 
     async def work(self) -> bool:
@@ -89,7 +90,7 @@ class Operations:
         confirmed = self.following = False
         for operation in await self._store.pending_operations():
             try:
-                if operation.kind == "reconcile" and operation.id in self._asked:
+                if operation.id in self._asked:
                     await self._follow(operation)
                     continue
                 logs.get().info(
@@ -131,7 +132,8 @@ class Operations:
             case "adopt":
                 text = await self._adopt(app, operation.digest)
             case "rotate":
-                text = await self._rotate(app)
+                await self._rotate(operation, app)
+                return None
             case other:
                 raise ValueError(f"this version knows no operation {other}")
         return await self._end(operation, OperationState.DONE, text)
@@ -149,18 +151,22 @@ class Operations:
         engine, book = self._engine, self._engine.book
         if app not in book.entries:
             raise ValueError(f"no file asks for {app}")
-        self._asked[operation.id] = self._clock()
-        running = replace(operation, state=OperationState.RUNNING, step="reconciling")
-        await self._store.update_operation(book.epoch, running)
+        await self._running(operation, "reconciling")
         async with book.turn:
             if app in book.entries:
                 book.begin(app)
         for lane in engine.lanes.values():
             lane.probes.at_once(app)
         engine.enqueue([app])
+
+    async def _running(self, operation: Operation, step: str) -> None:
+        """Followed from now on, by this process."""
+        self._asked[operation.id] = self._clock()
+        running = replace(operation, state=OperationState.RUNNING, step=step)
+        await self._store.update_operation(self._engine.book.epoch, running)
         self.following = True
 
-    async def _rotate(self, app: AppName) -> str:
+    async def _rotate(self, operation: Operation, app: AppName) -> None:
         """The next generation of each password is wanted from now on; the lanes set it, prove it,
         and deliver it together. norn_db has it first: a crash between two services goes on."""
         engine, book = self._engine, self._engine.book
@@ -168,6 +174,8 @@ class Operations:
             entry = book.entries.get(app)
             if entry is None or entry.leaving:
                 raise ValueError(f"no file asks for {app}")
+            if entry.record.paused:
+                raise ValueError(f"{app} is paused: norn resume {app}")
             rows = {
                 (key, app): replace(row, mark=CredentialMark(DUE, _next(row.mark)))
                 for key in sorted(entry.app.sections)
@@ -175,13 +183,12 @@ class Operations:
             }
             if not rows:
                 raise ValueError(f"{app} has no password yet")
-            await book.write(Changes(services=rows))
+            # RUNNING: a former process came so far, and its generation is still to be set.
+            if operation.state is OperationState.QUEUED:
+                await book.write(Changes(services=rows))
             book.begin(app)
+        await self._running(operation, "rotating")
         engine.enqueue([app])
-        return (
-            f"{app} gets {len(rows)} new passwords; open sessions stay: restart it when its env "
-            "file has changed"
-        )
 
     async def _forget(self, app: AppName) -> str:
         book = self._engine.book
@@ -223,10 +230,11 @@ class Operations:
                 book.begin(app)
         engine.enqueue([app])
         count = sum(len(rows) for rows in found.rows.values())
-        return f"{count} objects of {app} are adopted"
+        return f"{f'{count} objects' if count > 1 else '1 object'} of {app} adopted"
 
     async def _follow(self, operation: Operation) -> None:
-        """A reconcile ends when each concerned service has reported of a round begun since."""
+        """It ends when each concerned service has reported of a round begun since, a rotation not
+        before the new passwords are delivered."""
         book, app = self._engine.book, operation.app
         entry = book.entries.get(app) if app else None
         if entry is None or app is None:
@@ -243,9 +251,28 @@ class Operations:
             self.following = True
             return None
         bad = [o for o in news if not isinstance(o, Converged)]
-        if not bad:
-            return await self._end(operation, OperationState.DONE, f"{app} is converged")
-        return await self._end(operation, OperationState.FAILED, "; ".join(map(_words, bad)))
+        if bad:
+            text = "; ".join(map(words, bad))
+            return await self._end(operation, OperationState.FAILED, text)
+        if operation.kind == "rotate":
+            return await self._delivered(operation, app)
+        return await self._end(operation, OperationState.DONE, f"{app} is converged")
+
+    async def _delivered(self, operation: Operation, app: AppName) -> None:
+        """Every service has its new password: the env file comes with Ready."""
+        book = self._engine.book
+        async with book.turn:  # a report is heard before it is written
+            ready = book.records[app].conditions.get(READY)
+            marks = [book.service(key, app).mark for key in book.entries[app].app.sections]
+        due = any(mark is not None and mark.fingerprint == DUE for mark in marks)
+        if due or ready is None or ready.reason in {"Progressing", "Pending"}:
+            self.following = True
+            return None
+        if ready.status != TRUE:
+            text = f"the new passwords are set, and not delivered: {ready.message}"
+            return await self._end(operation, OperationState.FAILED, text)
+        text = f"{app} has new passwords, proven and delivered; open sessions stay: restart it"
+        return await self._end(operation, OperationState.DONE, text)
 
     async def _end(self, operation: Operation, state: OperationState, text: str) -> None:
         self._asked.pop(operation.id, None)
@@ -266,7 +293,8 @@ def _next(mark: CredentialMark | None) -> int:
     return 1 if mark is None else mark.generation + 1
 
 
-def _words(outcome: object) -> str:
+def words(outcome: Outcome) -> str:
+    """Why it is not converged, and what to do; "" when it is."""
     match outcome:
         case Failed(error=error):
             return f"{error} ({error.remedy})" if error.remedy else str(error)

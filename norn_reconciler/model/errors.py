@@ -31,6 +31,10 @@ class SchemaMismatch(NornError):
     type."""
 
 
+class SchemaMissing(SchemaMismatch):
+    """norn_db has none of this program's tables yet: it knows nothing."""
+
+
 class SchemaNewer(SchemaMismatch):
     """A newer program made norn_db's tables: this one can do nothing until it is as new."""
 

@@ -138,7 +138,8 @@ def _unknown(
             report.unknown(here, (), strict=True, instead=f"services.{key} (indent it)")
         elif _like_services(key, value, rules):
             # Read as "no services", it would take away all that the app has.
-            report.unknown(here, (), strict=True, instead="services (at the left margin)")
+            where = " (at the left margin)" if path else ""
+            report.unknown(here, (), strict=True, instead=f"services{where}")
         elif not _private(key):
             report.unknown(here, fields, strict=False)
 

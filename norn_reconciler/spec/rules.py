@@ -58,6 +58,7 @@ CHECKS: Mapping[str, Severity] = {
     "spec.file.size": E,
     "spec.file.type": E,
     "spec.file.unreadable": E,
+    "spec.folder.empty": W,
     "spec.record.unusable": E,
     "spec.yaml.alias": E,
     "spec.yaml.character": E,

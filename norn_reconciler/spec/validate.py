@@ -26,7 +26,7 @@ def validate(paths: Iterable[Path], rules: Rules) -> tuple[Finding, ...]:
             check, message = (
                 (content.check, content.message)
                 if content is not None
-                else ("spec.file.unreadable", "there is no such file")
+                else ("spec.file.unreadable", f"there is no such {_sort(path)}")
             )
             findings.append(Finding(check, CHECKS[check], message, "", str(path)))
             continue
@@ -36,6 +36,11 @@ def validate(paths: Iterable[Path], rules: Rules) -> tuple[Finding, ...]:
             documents[str(path)] = loaded.document
     settled = settle(Scan(documents=documents), {}, {}, rules)
     return ordered([*findings, *settled.findings])
+
+
+def _sort(path: Path) -> str:
+    """What somebody who named it took it for."""
+    return "file" if path.suffix in {".yaml", ".yml"} else "folder"
 
 
 def _files(paths: Iterable[Path], findings: list[Finding]) -> list[Path]:
@@ -50,6 +55,11 @@ def _files(paths: Iterable[Path], findings: list[Finding]) -> list[Path]:
             check = "spec.file.unreadable"
             findings.append(
                 Finding(check, CHECKS[check], "the folder cannot be read", "", str(path))
+            )
+        if listing.folder is Folder.EMPTY:
+            check = "spec.folder.empty"
+            findings.append(
+                Finding(check, CHECKS[check], "there are no specs in this folder", "", str(path))
             )
         for name in listing.files:
             files[path / name] = None

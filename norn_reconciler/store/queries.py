@@ -34,6 +34,7 @@ META = "SELECT key_fingerprint, held, refused FROM reconciler.meta"
 REVISION = """
     SELECT version_num FROM reconciler.alembic_version
 """
+TABLES = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = 'reconciler' LIMIT 1"
 
 # Writes of the engine.
 CLAIM = """

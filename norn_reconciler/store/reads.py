@@ -42,11 +42,16 @@ class StoreReads:
         await self.database.close()
 
     async def require_schema(self) -> None:
-        """Raise SchemaMismatch unless norn_db's schema is exactly this program's."""
+        """Raise SchemaMismatch unless norn_db's schema is exactly this program's; SchemaMissing
+        where it holds no table of ours at all."""
         try:
             rows = await self._read(queries.REVISION)
         except SchemaMismatch:
             rows = []
+        if not rows and await self._read(queries.TABLES):
+            raise SchemaMismatch(
+                "norn_db has tables of norn-reconciler and no word of their version: restore it"
+            )
         verdict(rows[0]["version_num"] if rows else None)
 
     async def apps(self) -> Sequence[AppRecord]:

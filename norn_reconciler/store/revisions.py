@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from norn_reconciler.model.errors import SchemaMismatch, SchemaNewer
+from norn_reconciler.model.errors import SchemaMismatch, SchemaMissing, SchemaNewer
 
 REVISIONS = ("0001", "0002")  # oldest first; a test holds them against store/migrations/versions
 HEAD = REVISIONS[-1]
@@ -10,9 +10,9 @@ HEAD = REVISIONS[-1]
 
 def verdict(found: str | None) -> None:
     """Raise SchemaMismatch unless `found` is HEAD; SchemaNewer where it is a later one. None:
-    norn_db has no schema of ours."""
+    norn_db has no schema of ours (SchemaMissing)."""
     if found is None:
-        raise SchemaMismatch("norn_db has no tables of norn-reconciler yet: norn db upgrade")
+        raise SchemaMissing("norn_db has no tables of norn-reconciler yet: norn db upgrade")
     if found not in REVISIONS:
         raise SchemaNewer(
             f"norn_db's schema {found} is newer than this program's {HEAD}: "

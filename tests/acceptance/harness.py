@@ -127,7 +127,15 @@ class Norn:
 
     def run(self, *arguments: str, code: int | None = 0, **more: str) -> str:
         """One command's standard output; asserts its exit code."""
-        done = subprocess.run(
+        done = self.ended(*arguments, **more)
+        assert code is None or done.returncode == code, (
+            f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+        return done.stdout
+
+    def ended(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """One command with all it said."""
+        return subprocess.run(
             [sys.executable, "-m", "norn_reconciler", *arguments],
             cwd=self.folder,
             env=self.environment(**more),
@@ -136,10 +144,6 @@ class Norn:
             timeout=120,
             check=False,
         )
-        assert code is None or done.returncode == code, (
-            f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        )
-        return done.stdout
 
     def json(self, *arguments: str, code: int | None = 0) -> Any:
         return json.loads(self.run(*arguments, "--output", "json", code=code))

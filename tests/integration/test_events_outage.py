@@ -123,6 +123,7 @@ async def test_a_frozen_broker_is_unavailable_and_then_itself_again(
                 await world.plans([one])
             health = await provider.check()
             assert not health.ok
+            assert health.detail == f"the broker did not answer within {TIMEOUT:g} s"
             with pytest.raises(Unavailable):
                 await provider.prove(one, credential(one.name))
         wire.open.set()

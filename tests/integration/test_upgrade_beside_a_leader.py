@@ -26,6 +26,7 @@ async def test_an_older_schema_is_left_alone_while_somebody_holds_the_lease(
                 await compose.upgraded(settings, late)
             assert conn.execute("SELECT 1 FROM reconciler.alembic_version").fetchone() is None
             conn.execute("INSERT INTO reconciler.alembic_version VALUES (%s)", ["0001"])
+            conn.execute("ALTER TABLE reconciler.meta DROP COLUMN held")
         await leases.release(leader, lease, fence)
         await compose.upgraded(settings, late)
     finally:

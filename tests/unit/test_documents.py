@@ -69,11 +69,35 @@ def test_each_command_is_registered_by_the_module_that_is_said_to_have_it() -> N
             assert set(ran.stdout.split()) == names, group
 
 
-def test_the_command_page_lists_every_command() -> None:
+def every_command() -> dict[str, str]:
+    """Name, as it is typed, → help."""
     load()
-    commands = get_command(app).commands  # type: ignore[attr-defined]
+    found: dict[str, str] = {}
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", {})
+        found |= {f"{name} {sub}": each.help or "" for sub, each in inner.items()}
+        if not inner:
+            found[name] = command.help or ""
+    return found
+
+
+def test_the_command_page_lists_every_command() -> None:
     text = words("cli.md")
-    for name, command in commands.items():
-        names = [f"{name} {sub}" for sub in getattr(command, "commands", {})] or [name]
-        for each in names:
-            assert f"norn {each}" in text, each
+    for name in every_command():
+        assert f"norn {name}" in text, name
+
+
+def test_every_command_has_an_example_in_its_help() -> None:
+    for name, help in every_command().items():
+        example = re.search(r"^\[dim\](.*)\[/dim\]$", help, re.MULTILINE)
+        assert example is not None, name
+        for one in example[1].split(" · "):
+            assert re.match(rf"(NORN_[A-Z_]+=\S+ )?norn {name}( |$)", one), one
+
+
+def test_help_names_arguments_as_people_write_them() -> None:
+    load()
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                assert parameter.metavar in {"APP", "DIGEST", "PATH"}, name

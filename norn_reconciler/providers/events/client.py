@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from norn_reconciler.model.errors import Denied, ServiceError, Unavailable
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.events.endpoint import Endpoint
-from norn_reconciler.providers.events.faults import refused_login
+from norn_reconciler.providers.events.faults import no_answer, refused_login, said
 from norn_reconciler.providers.events.login import LoginRefused, log_in
 from norn_reconciler.providers.events.state import SERVICE
 
@@ -127,7 +127,7 @@ class EventsClient:
             # must not make the call look finished.
             return await asyncio.wait_for(asyncio.shield(waiting), 2 * limit)
         except TimeoutError as error:
-            raise Unavailable(SERVICE, "the broker does not answer") from error
+            raise no_answer(error, 2 * limit, "the broker does not answer") from error
 
     # From here on: in the thread.
 
@@ -170,7 +170,7 @@ class EventsClient:
             manager.bootstrap(ms)
         except (KafkaError, OSError, RuntimeError) as error:
             _shut(manager)
-            raise Unavailable(SERVICE, f"no broker answers: {_words(error)}") from error
+            raise no_answer(error, self.endpoint.timeout, "no broker answers") from error
         self._node = manager.least_loaded_node()
         return manager
 
@@ -185,11 +185,11 @@ class EventsClient:
             return manager.run(self._send, manager, request, node)
         except IncompatibleBrokerVersion as error:
             raise Denied(
-                SERVICE, f"the broker is too old: {_words(error)}", remedy="upgrade the broker"
+                SERVICE, f"the broker is too old: {said(error)}", remedy="upgrade the broker"
             ) from error
         except (KafkaError, OSError, RuntimeError) as error:
             self._drop()
-            raise Unavailable(SERVICE, f"the broker does not answer: {_words(error)}") from error
+            raise no_answer(error, self.endpoint.timeout, "the broker does not answer") from error
         except ServiceError:
             self._drop()
             raise
@@ -219,7 +219,3 @@ def _shut(manager: KafkaConnectionManager) -> None:
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
         net.close()
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__

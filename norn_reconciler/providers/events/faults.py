@@ -5,6 +5,8 @@ The codes are those of org.apache.kafka.common.protocol.Errors; a driver is not 
 
 from __future__ import annotations
 
+import re
+
 from norn_reconciler.model.errors import Denied, Rejected, ServiceError, Unavailable
 from norn_reconciler.providers.events.state import SERVICE
 
@@ -71,6 +73,24 @@ def item_fault(
     if code in _ENDPOINT:
         return Unavailable(SERVICE, f"{object}: {_ENDPOINT[code]}", object=object)
     return Rejected(SERVICE, text, object=object)
+
+
+# The driver's exceptions for "nothing came back in time", by name: it is not to be imported here.
+_SILENCE = frozenset({"KafkaTimeoutError", "RequestTimedOutError"})
+_DRIVERS_MARK = re.compile(r"^(?:\[Error -?\d+\] )?[A-Z]\w*Error(?:: |$)")
+
+
+def said(error: BaseException) -> str:
+    """The driver's words, without the number and the class name that it puts before them."""
+    return _DRIVERS_MARK.sub("", str(error)) or type(error).__name__
+
+
+def no_answer(error: BaseException, seconds: float, otherwise: str) -> Unavailable:
+    """A request that ended without a reply. seconds: the longest one may take. otherwise: what to
+    say where it was not for silence."""
+    if isinstance(error, TimeoutError) or type(error).__name__ in _SILENCE:
+        return Unavailable(SERVICE, f"the broker did not answer within {seconds:g} s")
+    return Unavailable(SERVICE, f"{otherwise}: {said(error)}")
 
 
 def refused_login(username: str | None, words: str) -> Denied:

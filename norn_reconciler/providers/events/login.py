@@ -16,6 +16,7 @@ from typing import Any
 from norn_reconciler.model.errors import Unavailable
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.events.endpoint import Endpoint
+from norn_reconciler.providers.events.faults import no_answer
 from norn_reconciler.providers.events.state import SERVICE
 
 _MAX_REPLY = 1 << 20  # bytes; a reply to these requests has a few hundred
@@ -87,7 +88,7 @@ async def session(endpoint: Endpoint) -> AsyncIterator[Session]:
 
     Raises Unavailable when none does. Work inside the block has no limit of its own.
     """
-    failure: Exception | None = None
+    failure = Unavailable(SERVICE, "no broker answers: none is named")
     for host, port in endpoint.addresses():
         try:
             reader, writer = await asyncio.wait_for(
@@ -95,9 +96,10 @@ async def session(endpoint: Endpoint) -> AsyncIterator[Session]:
             )
             break
         except OSError as error:  # TimeoutError and ssl.SSLError are OSErrors
-            failure = error
+            failure = no_answer(error, endpoint.timeout, "no broker answers")
+            failure.__cause__ = error
     else:
-        raise Unavailable(SERVICE, f"no broker answers: {failure or 'none is named'}") from failure
+        raise failure
     try:
         yield Session(reader, writer)
     finally:
@@ -114,5 +116,4 @@ async def log_in(endpoint: Endpoint, mechanism: str, username: str, password: Se
                 one.authenticate(mechanism, username, password), endpoint.timeout
             )
         except (OSError, EOFError) as error:
-            words = str(error) or type(error).__name__
-            raise Unavailable(SERVICE, f"the broker broke off the login: {words}") from error
+            raise no_answer(error, endpoint.timeout, "the broker broke off the login") from error

@@ -151,13 +151,16 @@ class EventsProvider:
     async def check(self) -> Health:
         started = time.monotonic()
         try:
-            found = await read_topics(self._client, ())
             version = await self._client.version()
+            await read_topics(self._client, ())  # logs in to the broker that is asked from then on
+            started = time.monotonic()
+            found = await read_topics(self._client, ())
         except ServiceError as error:
             return Health(SERVICE, False, _since(started), str(error))
+        took = _since(started)
         count = len(found.brokers)
         detail = f"Kafka API {version}, {count} broker{'' if count == 1 else 's'}"
-        return Health(SERVICE, True, _since(started), detail)
+        return Health(SERVICE, True, took, detail)
 
     async def diagnose(self) -> Health:
         return await diagnose(self._client, await self.check())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from valkey.exceptions import ResponseError, ValkeyError
 
@@ -49,16 +50,22 @@ class KvClient:
         return frozenset()  # it may not be asked: then norn's rules are tried as they are
 
     async def connect(self) -> None:
-        """Open the connection, unless it is open. Raises the driver's errors."""
-        await self._session.connect()
+        """Open the connection, unless it is open. Raises as `ask` does."""
+        with self._translated():
+            await self._session.connect()
 
     async def ask(self, commands: Sequence[Command]) -> list[Reply]:
         """The replies, in order; an error reply is a ResponseError in the list.
 
         Raises Unavailable or Denied when the request as a whole failed.
         """
-        try:
+        with self._translated():
             return await self._session.ask(commands)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
         except (ValkeyError, OSError, TimeoutError) as fault:
             raise connection_fault(
                 fault, admin=self.endpoint.username, address=str(self.endpoint.own_address)

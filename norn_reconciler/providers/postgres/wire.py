@@ -100,6 +100,8 @@ class Wire:
             return f"PostgreSQL {row[0].split()[0]}" if row else ""
 
         try:
+            await self.client.connect()
+            began = time.monotonic()  # logging in is no part of the round trip
             detail, ok = await self.client.read(ask), True
         except (psycopg.Error, Unavailable, TimeoutError, OSError) as fault:
             detail, ok = str(translate(fault)), False

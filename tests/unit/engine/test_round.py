@@ -11,7 +11,7 @@ from norn_reconciler import logs
 from norn_reconciler.engine.book import Book
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.guard import Limits, loss_digest
-from norn_reconciler.engine.operations import Operations
+from norn_reconciler.engine.operations import Operations, adoption
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import (
     Denied,
@@ -23,9 +23,18 @@ from norn_reconciler.model.errors import (
 from norn_reconciler.model.fleet import Fleet, Folder, Member, Refusal
 from norn_reconciler.model.inventory import HeldState
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
-from norn_reconciler.model.plan import Problem, Severity
+from norn_reconciler.model.plan import Plan, Problem, Severity
 from norn_reconciler.model.records import AppState, Operation, OperationState, Snapshot, SpecRecord
-from tests.unit.engine.fakes import Box, Boxes, MemoryDelivery, MemoryStore, OpenFence, Secrets
+from norn_reconciler.model.secret import DUE
+from tests.unit.engine.fakes import (
+    Box,
+    Boxes,
+    Make,
+    MemoryDelivery,
+    MemoryStore,
+    OpenFence,
+    Secrets,
+)
 
 
 @dataclass
@@ -407,6 +416,56 @@ async def test_pause_reconcile_and_forget_by_operation() -> None:
     assert world.service.server["one"] == "whole"
     assert (await ask("forget")).state is OperationState.FAILED
     assert (await ask("reconcile", "nobody")).state is OperationState.FAILED
+
+
+class Locks(Boxes):
+    """Boxes with a password each, as far as planning goes."""
+
+    def plan(self, wanted, observed):
+        found = super().plan(wanted, observed)
+        if wanted.applied is not None and wanted.applied.fingerprint == DUE:
+            return Plan((*found.actions, *(Make("box", n) for n in wanted.desired)))
+        return found
+
+
+async def test_a_rotation_runs_until_the_new_password_is_delivered() -> None:
+    world, a = World(Locks()), AppName("a")
+    operations = Operations(world.engine, world.store, world.clock)
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    world.store.operations[1] = Operation(1, "rotate", a)
+    await operations.work()
+    await operations.work()
+    due = world.book.service("box", a).mark
+    assert (due.fingerprint, due.generation) == (DUE, 2)
+    assert world.store.operations[1].state is OperationState.RUNNING
+    later = Operations(world.engine, world.store, world.clock)  # the process was ended there
+    await later.work()
+    assert world.book.service("box", a).mark == due, "one rotation is one generation"
+    world.service.proof = False
+    await world.round()
+    await later.work()
+    assert world.store.operations[1].state is OperationState.FAILED
+    assert "wrong password" in world.store.operations[1].result
+    world.service.proof = True
+    world.store.operations[2] = Operation(2, "rotate", a)
+    await later.work()
+    await world.round()
+    await later.work()
+    assert world.store.operations[2].state is OperationState.DONE
+    assert "delivered" in world.store.operations[2].result
+    assert world.book.service("box", a).mark.fingerprint != DUE
+
+
+async def test_what_was_adopted_is_counted_in_words() -> None:
+    world, a = World(), AppName("a")
+    world.service.server["one"] = "whole"
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    found = await adoption(a, {"box": world.service}, world.book)
+    world.store.operations[1] = Operation(1, "adopt", a, digest=found.digest)
+    await Operations(world.engine, world.store, world.clock).work()
+    assert world.store.operations[1].result == "1 object of a adopted"
 
 
 async def test_apps_are_written_in_chunks_and_all_converge() -> None:

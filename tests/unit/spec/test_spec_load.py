@@ -159,6 +159,13 @@ def test_a_typo_is_an_error_that_says_what_was_meant(line: str, near: str) -> No
     assert found.document is None
 
 
+def test_a_typo_of_services_is_not_sent_to_the_margin_where_it_stands() -> None:
+    (finding,) = loaded(HEAD + "service:\n  kv:\n    namespace: a").findings
+    assert finding.message.endswith("did you mean services?")
+    inside = loaded(HEAD + "build:\n  dockerfile: d\n  services:\n    kv:\n      namespace: a")
+    assert any(f.message.endswith("services (at the left margin)?") for f in inside.findings)
+
+
 def test_a_key_near_to_nothing_is_a_warning_and_x_keys_are_silent() -> None:
     found = loaded(HEAD + "owner: me\nx-team: core\n$schema: y")
     assert [(f.check, f.severity) for f in found.findings] == [("owner.unknown", Severity.WARNING)]

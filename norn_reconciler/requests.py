@@ -1,0 +1,80 @@
+"""What a person asks the writer for: checked, put down as a row, and followed to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from norn_reconciler import oneshot
+from norn_reconciler.compose import open_store
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import NornError
+from norn_reconciler.model.records import Operation, OperationState
+from norn_reconciler.settings import Settings
+from norn_reconciler.specs_folder import Specs
+from norn_reconciler.store.store import PostgresStore
+
+POLL = 0.1  # seconds between two looks at the row
+ENDED = {OperationState.DONE, OperationState.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """ok: False when it failed, or did not end although the person waits for the end."""
+
+    text: str
+    ok: bool
+
+
+async def ask(
+    settings: Settings, operation: Operation, *, follow: bool, insist: bool, patience: float
+) -> Answer:
+    """follow: wait for the end, `patience` seconds at most. insist: being noted for a writer that
+    does not run is not enough. Raises NornError for what no writer could do."""
+    async with open_store(settings, role="cli") as store:
+        await _refuse(settings, store, operation)
+        number = await store.request(operation)
+        lease = await store.lease_holder()
+        if not lease.held:
+            text = (
+                f"Noted as operation {number}. No daemon is running: "
+                "the next `norn run` or `norn apply` does it."
+            )
+            return Answer(text, not insist)
+        if not follow:
+            return Answer(f"Noted as operation {number}; {lease.holder} does it.", True)
+        return await _followed(store, number, operation.app, patience)
+
+
+async def _refuse(settings: Settings, store: PostgresStore, operation: Operation) -> None:
+    """Raise NornError for an app that nobody knows, and for a digest that nothing bears."""
+    app, digest = operation.app, operation.digest
+    if app is not None and await store.app(app) is None and not await _in_folder(settings, app):
+        raise NornError(f"no app {app} is known, and no file asks for it")
+    if app is not None or digest is None or (await store.lease_holder()).held:
+        return  # a writer that is at work knows best what waits for a digest
+    if digest in ((await store.standing()).held).split():
+        return
+    found = (await oneshot.plan(settings, [])).preview
+    if not found.faults and not found.waits_for(digest):
+        raise NornError(f"nothing waits for {digest}: see `norn plan` for what does")
+
+
+async def _in_folder(settings: Settings, app: AppName) -> bool:
+    """A file that no writer has seen yet may ask for it."""
+    return app in (await oneshot.settled(Specs(settings), {}, {})).members
+
+
+async def _followed(
+    store: PostgresStore, number: int, app: AppName | None, patience: float
+) -> Answer:
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        operation = await store.operation(number)
+        if operation is not None and operation.state in ENDED:
+            return Answer(operation.result, operation.state is OperationState.DONE)
+        await asyncio.sleep(POLL)
+    where = f"norn describe {app}" if app else "norn status"
+    text = f"Operation {number} is not done after {patience:g} s; it goes on: {where}"
+    return Answer(text, False)
