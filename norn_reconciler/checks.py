@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from norn_reconciler.credentials import key as master_key
+from norn_reconciler import key_at_hand
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.outcome import Health
 from norn_reconciler.model.plan import Problem, Severity
@@ -18,7 +18,7 @@ from norn_reconciler.store.store import PostgresStore
 PUBLISHED = {"norn", "postgres", "admin", "password", "changeme", "redpanda"}
 
 
-async def norn_db(settings: Settings, key: Path) -> Health:
+async def norn_db(settings: Settings) -> Health:
     """Reachable, of this version, and in agreement with the master key at hand."""
     began = time.monotonic()
     url = settings.database_url.get_secret_value()
@@ -41,28 +41,19 @@ async def norn_db(settings: Settings, key: Path) -> Health:
                 "ALTER ROLE norn PASSWORD '…' (use psql's \\password), and set NORN_DATABASE_URL",
             )
         )
-    findings += _key(key, snapshot.key_fingerprint)
+    findings += _key(settings, snapshot.key_fingerprint)
     return Health(
         "norn_db", True, _since(began), f"{len(snapshot.apps)} apps known", tuple(findings)
     )
 
 
-def _key(path: Path, known: str | None) -> list[Problem]:
+def _key(settings: Settings, known: str | None) -> list[Problem]:
     try:
-        found = master_key.load(path).fingerprint if path.exists() else None
+        why = key_at_hand.held(settings, known)
     except NornError as fault:
         return [Problem(Severity.BLOCKING, "KeyUnusable", str(fault))]
-    if known is not None and found != known:
-        return [
-            Problem(
-                Severity.BLOCKING,
-                "KeyMismatch",
-                f"norn_db's credentials are of the master key {known}; {path} is "
-                f"{found or 'missing'}",
-                "bring the right key back, or set NORN_MASTER_KEY_FILE",
-            )
-        ]
-    return []
+    remedy = f"bring the right key back, or set NORN_MASTER_KEY_FILE; {key_at_hand.LOST_FOR_GOOD}"
+    return [Problem(Severity.BLOCKING, "KeyMismatch", why, remedy)] if why else []
 
 
 def files(settings: Settings) -> Health:

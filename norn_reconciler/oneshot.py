@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from norn_reconciler import checks
 from norn_reconciler.compose import (
@@ -15,28 +15,37 @@ from norn_reconciler.compose import (
     EnvFiles,
     Parts,
     instance,
-    key_file,
     open_providers,
     open_store,
     parts,
-    secrets_of,
     store_of,
     upgraded,
     variables_of,
 )
 from norn_reconciler.credentials import deliver
-from norn_reconciler.engine.book import Book
+from norn_reconciler.engine.book import Book, log_event
 from norn_reconciler.engine.guard import Limits, Removals
 from norn_reconciler.engine.operations import Adoption, Operations, adoption
 from norn_reconciler.engine.preview import Preview, preview
+from norn_reconciler.engine.recovery import Recovery
+from norn_reconciler.engine.rekey import Rekeying, rekeyed, rekeying
+from norn_reconciler.engine.retrace import in_scope, retrace
 from norn_reconciler.engine.roster import accept, confirmed
 from norn_reconciler.engine.status import READY
+from norn_reconciler.key_at_hand import at_hand, key_file, make, secrets_of
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import NornError, SchemaMismatch
+from norn_reconciler.model.errors import (
+    KeyMismatch,
+    LeaseHeld,
+    NornError,
+    SchemaMismatch,
+    ServiceError,
+)
 from norn_reconciler.model.fleet import Fleet
 from norn_reconciler.model.outcome import Converged, Health
+from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.ports import AnyProvider
-from norn_reconciler.model.records import AppState, Snapshot
+from norn_reconciler.model.records import AppState, Lease, Snapshot
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.absent import AbsentProvider
 from norn_reconciler.settings import Settings
@@ -44,9 +53,12 @@ from norn_reconciler.spec.findings import Finding
 from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store import lease as leases
 from norn_reconciler.store import schema
+from norn_reconciler.store.fence import LeaseFence
 from norn_reconciler.store.store import PostgresStore
 from norn_reconciler.store.views import AppHealth
 
+PATIENCE = 5.0  # seconds in which a daemon that only looks gives the lease back
+PAUSE = 0.2
 WHOLE = 1000  # apps written at once by a one-shot run: nobody's file waits behind them
 
 
@@ -55,6 +67,15 @@ def upgrade(settings: Settings) -> tuple[str | None, str]:
     url = Secret(settings.database_url.get_secret_value())
     before = schema.current(url, request_timeout=settings.request_timeout_seconds)
     return before, schema.upgrade(url, request_timeout=settings.request_timeout_seconds)
+
+
+async def ready(settings: Settings) -> None:
+    """norn_db has its tables: one that was made anew has none yet."""
+    store = store_of(settings, f"{instance(settings)}-cli-{os.getpid()}")
+    try:
+        await upgraded(settings, store)
+    finally:
+        await store.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +165,42 @@ async def look_for_adoption(settings: Settings, app: AppName) -> Adoption:
         return await adoption(app, providers, reading.book)
 
 
+async def look_for_recovery(settings: Settings, apps: Sequence[AppName]) -> Recovery:
+    """What `norn recover` shows before it asks. Raises NornError for an app that no file asks for,
+    KeyMismatch where the passwords cannot be told."""
+    async with open_providers(settings, instance(settings)) as providers:
+        reading = await read(settings, providers)
+        if not reading.keyed:
+            raise KeyMismatch(
+                f"there is no master key ({key_file(settings)}): bring it back first; if it is "
+                "lost for good, norn key create makes another: no password fits it, so each is "
+                "set anew"
+            )
+        scope = in_scope(reading.book.entries, apps)
+        return await retrace(scope, providers, reading.book, whole=not apps)
+
+
+async def look_for_new_key(settings: Settings) -> Rekeying:
+    """What `norn recover --new-key` shows before it asks. Raises NornError when nothing is lost."""
+    async with open_store(settings, "cli") as store:
+        return _rekeying(settings, await store.snapshot())
+
+
+def _rekeying(settings: Settings, snapshot: Snapshot) -> Rekeying:
+    key, known = at_hand(settings), snapshot.key_fingerprint
+    if known is None:
+        raise NornError(
+            "norn_db holds no credentials, so there is no key to replace: norn run makes one where "
+            "there is none; what is on the servers comes back with norn recover"
+        )
+    if key is not None and key.fingerprint == known:
+        raise NornError(
+            f"{key_file(settings)} is the master key of norn_db's credentials ({known}): nothing "
+            "is lost; norn rotate APP changes passwords"
+        )
+    return rekeying(snapshot, known, key.fingerprint if key is not None else None)
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """A one-shot run's end. apps: (name, ready, why not). held: the guard's word, or ""."""
@@ -164,19 +221,91 @@ async def apply(
 ) -> Applied:
     """Converge once, under the lease. specs: glanced at already, so that what settles does so
     meanwhile. Raises LeaseHeld while a daemon has it (unless `wait`)."""
-    name = f"{instance(settings)}-apply"
+
+    async def acquire(store: PostgresStore) -> tuple[Lease, LeaseFence]:
+        return await leases.acquire(store, settings.lease_seconds, wait=wait)
+
+    async with _writer(settings, "apply", acquire) as writer:
+        return await _apply(await writer.parts(specs), writer.store, apps)
+
+
+async def new_key(settings: Settings, specs: Specs, digest: str) -> Applied:
+    """Put the key at hand, or a new one, in the place of the lost one, and converge what norn_db
+    has credentials of. digest: of what a person agreed to. A crash after the key's file was made is
+    taken up by the same command, any later one by whoever has the lease next."""
+
+    async def acquire(store: PostgresStore) -> tuple[Lease, LeaseFence]:
+        return await _between_terms(store, settings.lease_seconds)
+
+    async with _writer(settings, "recover", acquire) as writer:
+        snapshot = await writer.store.snapshot()
+        agreed = _rekeying(settings, snapshot)
+        if agreed.digest != digest:
+            raise NornError("this has changed since you saw it: run norn recover --new-key again")
+        fingerprint = agreed.fingerprint or make(settings).fingerprint
+        changes = rekeyed(snapshot, fingerprint)
+        await writer.store.record(writer.lease.epoch, changes)
+        for event in changes.events:
+            log_event(event)
+        work = await writer.parts(specs)
+        await work.engine.accept(await _settled(work.specs, work.book))
+        there = in_scope(work.book.entries, ())
+        return await _apply(work, writer.store, [app for app in there if app in agreed.apps])
+
+
+async def _between_terms(store: PostgresStore, seconds: float) -> tuple[Lease, LeaseFence]:
+    """A daemon that waits for its key takes the lease now and then for a moment, to look. Raises
+    NornError for one that is at work."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + PATIENCE
+    while True:
+        try:
+            return await leases.acquire(store, seconds)
+        except LeaseHeld as held:
+            if clock() > until:
+                raise NornError(
+                    f"{held.holder} holds the lease and is at work: it still knows the master key. "
+                    "Back up what apps have (norn env), stop it, and type this again"
+                ) from held
+        await asyncio.sleep(PAUSE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Who has the lease, and what it works with."""
+
+    settings: Settings
+    store: PostgresStore
+    providers: Mapping[str, AnyProvider]
+    lease: Lease
+    fence: LeaseFence
+
+    async def parts(self, specs: Specs) -> Parts:
+        epoch = self.lease.epoch
+        return await parts(
+            self.settings, self.providers, self.store, epoch, self.fence, specs, WHOLE
+        )
+
+
+@asynccontextmanager
+async def _writer(
+    settings: Settings,
+    role: str,
+    acquire: Callable[[PostgresStore], Awaitable[tuple[Lease, LeaseFence]]],
+) -> AsyncIterator[_Writer]:
+    """The lease, kept until the block ends; connections are opened while norn_db is asked."""
+    name = f"{instance(settings)}-{role}"
     store = store_of(settings, name)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         providers = await stack.enter_async_context(open_providers(settings, name))
         await stack.enter_async_context(_connecting(providers))
         await upgraded(settings, store)
-        lease, fence = await leases.acquire(store, settings.lease_seconds, wait=wait)
+        lease, fence = await acquire(store)
         stack.push_async_callback(leases.release, store, lease, fence)
         keeper = asyncio.create_task(leases.keep(store, lease, fence, lambda lost: None))
         stack.callback(keeper.cancel)
-        work = await parts(settings, providers, store, lease.epoch, fence, specs, WHOLE)
-        return await _apply(work, store, apps)
+        yield _Writer(settings, store, providers, lease, fence)
 
 
 @asynccontextmanager
@@ -256,8 +385,33 @@ def _named(providers: Mapping[str, AnyProvider]) -> list[AnyProvider]:
 
 async def diagnose(settings: Settings) -> list[Health]:
     """What `norn doctor` shows: norn's own files and records first, then each service."""
-    key = key_file(settings)
-    own = [await checks.norn_db(settings, key), checks.files(settings)]
+    norn_db, files = await checks.norn_db(settings), checks.files(settings)
     async with open_providers(settings, instance(settings)) as providers:
         services = await asyncio.gather(*(p.diagnose() for p in _named(providers)))
-    return [*own, *services]
+        if norn_db.ok and not any(f.severity is Severity.BLOCKING for f in norn_db.findings):
+            findings = (*norn_db.findings, *await _unrecorded(settings, providers))
+            norn_db = replace(norn_db, findings=findings)
+    return [norn_db, files, *services]
+
+
+async def _unrecorded(
+    settings: Settings, providers: Mapping[str, AnyProvider]
+) -> Sequence[Problem]:
+    """What files ask for and bears norn's mark, and norn_db knows nothing of."""
+    book = (await read(settings, providers)).book
+    apps: set[AppName] = set()
+    for key, provider in providers.items():
+        try:
+            marked = await provider.marked()
+        except ServiceError:
+            continue  # it says so itself
+        apps |= {a for a in in_scope(book.entries, ()) if a in marked and not book.owned(key, a)}
+    if not apps:
+        return ()
+    text = (
+        f"norn_db has no record of what bears norn's mark for {len(apps)} apps "
+        f"({', '.join(sorted(apps)[:5])}{', …' if len(apps) > 5 else ''}): it is empty, or older "
+        "than the servers"
+    )
+    remedy = "norn recover: it shows each step first, and drops nothing"
+    return [Problem(Severity.BLOCKING, "NornDbOlder", text, remedy)]

@@ -17,6 +17,7 @@ from norn_reconciler.settings import Settings
 GROUPS: Mapping[str, frozenset[str]] = {
     "act": frozenset({"run", "plan", "apply"}),
     "ask": frozenset({"reconcile", "confirm", "adopt", "rotate", "forget", "pause", "resume"}),
+    "recover": frozenset({"recover"}),
     "look": frozenset({"status", "describe", "events", "env"}),
     "specs": frozenset({"validate", "schema"}),
     "check": frozenset({"health", "doctor", "db"}),

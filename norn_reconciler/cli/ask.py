@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import time
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -22,43 +23,53 @@ WaitOption = Annotated[
 
 
 def _request(kind: str, name: str | None, digest: str | None, wait: bool, timeout: float) -> None:
+    app_name = AppName(name) if name else None
+    number, holder = put(Operation(0, kind, app_name, digest=digest))
+    if holder is None:
+        typer.echo(
+            f"Noted as operation {number}. No daemon is running: "
+            "the next `norn run` or `norn apply` does it."
+        )
+    elif not wait:
+        typer.echo(f"Noted as operation {number}; {holder} does it.")
+    else:
+        follow(number, timeout, f"norn describe {name or ''}")
+
+
+def put(operation: Operation) -> tuple[int, str | None]:
+    """Ask for `operation`. Its number, and who is at work: None while nobody is."""
+
+    async def run() -> tuple[int, str | None]:
+        async with compose.open_store(settings(), role="cli") as store:
+            number = await store.request(replace(operation, requested_by=getpass.getuser()))
+            lease = await store.lease_holder()
+            return number, lease.holder if lease.held else None
+
+    return asyncio.run(run())
+
+
+def follow(number: int, timeout: float, look: str) -> None:
+    """Wait for operation `number` and say how it ended; exit 1 when it failed, or when `timeout`
+    seconds are over. look: what to type then."""
+
     async def run() -> Operation | None:
         async with compose.open_store(settings(), role="cli") as store:
-            number = await store.request(
-                Operation(
-                    0,
-                    kind,
-                    AppName(name) if name else None,
-                    digest=digest,
-                    requested_by=getpass.getuser(),
-                )
-            )
-            lease = await store.lease_holder()
-            if not lease.held:
-                typer.echo(
-                    f"Noted as operation {number}. No daemon is running: "
-                    "the next `norn run` or `norn apply` does it."
-                )
-                return None
-            if not wait:
-                typer.echo(f"Noted as operation {number}; {lease.holder} does it.")
-                return None
             until = time.monotonic() + timeout
-            while time.monotonic() < until:
+            while True:
                 operation = await store.operation(number)
                 if operation and operation.state in {OperationState.DONE, OperationState.FAILED}:
                     return operation
+                if time.monotonic() >= until:
+                    return None
                 await asyncio.sleep(0.1)
-            typer.echo(
-                f"Operation {number} is not done after {timeout:.0f} s; it goes on: "
-                f"norn describe {name or ''}".rstrip(),
-                err=True,
-            )
-            raise typer.Exit(1)
 
     ended = asyncio.run(run())
     if ended is None:
-        return
+        typer.echo(
+            f"Operation {number} is not done after {timeout:.0f} s; it goes on: {look}".rstrip(),
+            err=True,
+        )
+        raise typer.Exit(1)
     typer.echo(ended.result, err=ended.state is OperationState.FAILED)
     if ended.state is OperationState.FAILED:
         raise typer.Exit(1)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, TypeVar
 
 import typer
 
-from norn_reconciler import compose, logs, oneshot
+from norn_reconciler import compose, key_at_hand, logs, oneshot
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import AppArgument, Output, OutputOption, app, settings
 from norn_reconciler.engine.status import READY
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import NornError
+from norn_reconciler.model.errors import KeyMismatch, NornError
 from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.records import AppRecord, AppState
 from norn_reconciler.model.status import Condition, Event
@@ -43,13 +44,13 @@ def status(
 
     [dim]norn status · norn status mail-agent · norn status -o json[/dim]
     """
-    records, held = ask(_standing)
+    records, held, key = ask(_standing)
     if name is not None:
         records = [r for r in records if r.app == name]
         if not records:
             raise NornError(f"no app {name} is known: is its file in the specs folder?")
     if output_as is Output.JSON:
-        output.as_json({"apps": [_app_json(r) for r in records], "held": held})
+        output.as_json({"apps": [_app_json(r) for r in records], "held": held, "key": key})
         return
     lease = ask(lambda store: store.lease_holder())
     output.table(
@@ -59,19 +60,29 @@ def status(
     )
     if held:
         typer.secho(f"\n{held}", fg="red")
+    if key:
+        typer.secho(f"\n{key}", fg="red")
     if not lease.held:
         typer.echo("\nNo daemon holds the lease: this is what was true when the last one stopped.")
 
 
-async def _standing(store: PostgresStore) -> tuple[Sequence[AppRecord], str | None]:
-    """Every app, and the removal guard's word while it holds."""
+async def _standing(
+    store: PostgresStore,
+) -> tuple[Sequence[AppRecord], str | None, str | None]:
+    """Every app, the removal guard's word while it holds, and why the master key does not fit
+    while nobody is at work for it."""
     news = [
         e.event
         for e in await store.events(None, 500)
         if e.event.event in {logs.REMOVAL_HELD, logs.REMOVAL_RELEASED}
     ]
     held = news[0].message if news and news[0].event == logs.REMOVAL_HELD else None
-    return await store.apps(), held
+    why = ""
+    if not (await store.lease_holder()).held:
+        with suppress(KeyMismatch):  # not this user's to read
+            why = key_at_hand.held(settings(), await store.key_fingerprint())
+    key = f"Everything is held: {why}; {key_at_hand.LOST_FOR_GOOD}" if why else None
+    return await store.apps(), held, key
 
 
 def _row(record: AppRecord) -> tuple[object, ...]:

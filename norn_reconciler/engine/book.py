@@ -55,6 +55,10 @@ class Delivery(Protocol):
         """Write if changed; True when it was."""
         ...
 
+    def agrees(self, app: App, passwords: Passwords) -> bool:
+        """Whether `deliver` would change nothing."""
+        ...
+
     def withdraw(self, app: AppName) -> bool: ...
 
 
@@ -126,6 +130,7 @@ class Book(Mirror):
         self.actions = 0  # acknowledged by servers, so far
         self.unwritten = False  # the last report did not reach norn_db
         self.heard: dict[tuple[str, AppName], Heard] = {}
+        self._agreed: dict[AppName, bool] = {}
 
     def begin(self, app: AppName) -> None:
         """Its spec moved, or a person asked: a rollout starts, all its services unheard."""
@@ -366,7 +371,11 @@ class Book(Mirror):
                 total = Condition(status.READY, status.FALSE, "Progressing", text, now)
         was = conditions.get(status.READY)
         looks = checks or was is None or was.status != status.TRUE
-        if total.status == status.TRUE and looks and not self._rotating(entry, draft):
+        looks = looks and total.status == status.TRUE and not self._rotating(entry, draft)
+        if looks and self._untried(entry, draft):
+            text = "its passwords are tried before its env file changes"
+            total = Condition(status.READY, status.FALSE, "Progressing", text, now)
+        elif looks:
             try:
                 if self._delivery.deliver(entry.app, self):
                     text = "env file written"
@@ -389,6 +398,28 @@ class Book(Mirror):
         app = entry.app.name
         rows = (draft.services.get((k, app), self.service(k, app)) for k in entry.app.sections)
         return any(row.mark is not None and row.mark.fingerprint == DUE for row in rows)
+
+    def verified(self, app: AppName) -> bool:
+        """Not where the app was delivered something else than norn_db says: norn_db may be older
+        than the servers, and what it says is tried before it is believed."""
+        return super().verified(app) and self._agrees(app)
+
+    def _agrees(self, app: AppName) -> bool:
+        """As it was when this book first looked."""
+        if app not in self._agreed:
+            try:
+                self._agreed[app] = self._delivery.agrees(self.entries[app].app, self)
+            except (OSError, NornError):
+                self._agreed[app] = False
+        return self._agreed[app]
+
+    def _untried(self, entry: Entry, draft: _Draft) -> bool:
+        """Whether the env file would change to passwords that nobody has logged in with yet."""
+        app = entry.app.name
+        if not entry.provisioned or self._agrees(app):
+            return False
+        found = (draft.talk.verified.get((k, app)) for k in entry.app.sections if k in self._kinds)
+        return not all(v is not None and v.ok for v in found)
 
     def _finish(self, draft: _Draft, apps: Collection[AppName]) -> None:
         now = datetime.now(UTC)

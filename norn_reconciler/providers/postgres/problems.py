@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from norn_reconciler.model.plan import Problem, Severity, Wanted
 from norn_reconciler.providers.postgres.actions import quoted
-from norn_reconciler.providers.postgres.ownership import Standing, held_databases
+from norn_reconciler.providers.postgres.ownership import Standing, held_databases, recoverable
 from norn_reconciler.providers.postgres.state import DATABASE, PUBLIC, ROLE, Desired, Observed, Role
 
 
@@ -30,7 +30,10 @@ def _blocking(
 ) -> Iterator[Problem]:
     name, role = wanted.desired.database or "", wanted.desired.role
     adopt = f"norn adopt {wanted.app}"
-    if role_is is Standing.FOREIGN:
+    lost = recoverable(wanted, observed, proven=False)
+    if (ROLE, role) in lost:
+        yield wanted.record_lost((ROLE, role))
+    elif role_is is Standing.FOREIGN:
         yield Problem(
             Severity.BLOCKING,
             "Conflict",
@@ -38,7 +41,9 @@ def _blocking(
             f"to take it over: {adopt}",
         )
     database = observed.databases.get(name)
-    if database_is is Standing.FOREIGN and database is not None:
+    if (DATABASE, name) in lost:
+        yield wanted.record_lost((DATABASE, name))
+    elif database_is is Standing.FOREIGN and database is not None:
         yield Problem(
             Severity.BLOCKING,
             "Conflict",
