@@ -27,7 +27,7 @@ from norn_reconciler.engine.book import Book, log_event
 from norn_reconciler.engine.guard import Limits, Removals
 from norn_reconciler.engine.operations import Adoption, Operations, adoption
 from norn_reconciler.engine.preview import Preview, preview
-from norn_reconciler.engine.recovery import Recovery
+from norn_reconciler.engine.recovery import Recovery, counted
 from norn_reconciler.engine.rekey import Rekeying, rekeyed, rekeying
 from norn_reconciler.engine.retrace import in_scope, retrace
 from norn_reconciler.engine.roster import accept, confirmed
@@ -409,7 +409,7 @@ async def _unrecorded(
     if not apps:
         return ()
     text = (
-        f"norn_db has no record of what bears norn's mark for {len(apps)} apps "
+        f"norn_db has no record of what bears norn's mark for {counted(apps)} "
         f"({', '.join(sorted(apps)[:5])}{', …' if len(apps) > 5 else ''}): it is empty, or older "
         "than the servers"
     )

@@ -48,9 +48,9 @@ def put(operation: Operation) -> tuple[int, str | None]:
     return asyncio.run(run())
 
 
-def follow(number: int, timeout: float, look: str) -> None:
+def follow(number: int, timeout: float, look: str, *, aside: bool = False) -> None:
     """Wait for operation `number` and say how it ended; exit 1 when it failed, or when `timeout`
-    seconds are over. look: what to type then."""
+    seconds are over. look: what to type then. aside: standard output is for a program."""
 
     async def run() -> Operation | None:
         async with compose.open_store(settings(), role="cli") as store:
@@ -70,7 +70,7 @@ def follow(number: int, timeout: float, look: str) -> None:
             err=True,
         )
         raise typer.Exit(1)
-    typer.echo(ended.result, err=ended.state is OperationState.FAILED)
+    typer.echo(ended.result, err=aside or ended.state is OperationState.FAILED)
     if ended.state is OperationState.FAILED:
         raise typer.Exit(1)
 

@@ -13,7 +13,7 @@ from norn_reconciler import logs, oneshot
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import Output, OutputOption, app, settings
 from norn_reconciler.cli.ask import WaitOption, follow, put
-from norn_reconciler.engine.recovery import Recovery
+from norn_reconciler.engine.recovery import Recovery, counted
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseHeld
 from norn_reconciler.model.inventory import Origin
@@ -57,37 +57,38 @@ def recover(
     _show(found, output_as)
     if found.parts:
         if not yes:
-            typer.confirm(f"Recover {len(found.parts)} apps so?", abort=True)
-        _have_it_done(found, names, timeout)
+            typer.confirm(f"Recover {counted(found.parts)} so?", abort=True, err=True)
+        _have_it_done(found, names, timeout, aside=output_as is Output.JSON)
     if found.faults:
         raise typer.Exit(1)
 
 
-def _have_it_done(found: Recovery, names: list[AppName], timeout: float) -> None:
+def _have_it_done(found: Recovery, names: list[AppName], timeout: float, *, aside: bool) -> None:
     """By the daemon, or here and now where none is at work."""
     asyncio.run(oneshot.ready(settings()))
     asked = Operation(0, "recover", None, arguments={"apps": names}, digest=found.digest)
     number, holder = put(asked)
     if holder is None:
         with suppress(LeaseHeld):  # a daemon has begun meanwhile
-            _apply(sorted(found.parts))
-    follow(number, timeout, "norn status")
+            _apply(sorted(found.parts), aside=aside)
+    follow(number, timeout, "norn status", aside=aside)
 
 
-def _apply(names: list[AppName]) -> None:
+def _apply(names: list[AppName], *, aside: bool) -> None:
     read = settings()
     logs.configure(read.log_format)
     specs = Specs(read)
     specs.glance()
-    _say(asyncio.run(oneshot.apply(read, specs, names, wait=False)))
+    _say(asyncio.run(oneshot.apply(read, specs, names, wait=False)), aside=aside)
 
 
-def _say(result: oneshot.Applied) -> None:
+def _say(result: oneshot.Applied, *, aside: bool) -> None:
     for name, ok, text in result.apps:
         if not ok:
             typer.echo(f"{name}: {text}", err=True)
     good = sum(ok for _, ok, _ in result.apps)
-    typer.echo(f"{good} of {len(result.apps)} apps converged, {result.changes} changes made")
+    text = f"{good} of {len(result.apps)} apps converged, {result.changes} changes made"
+    typer.echo(text, err=aside)
 
 
 def _new_key(yes: bool, output_as: Output) -> None:
@@ -114,13 +115,15 @@ def _new_key(yes: bool, output_as: Output) -> None:
         new = f"{found.fingerprint}, which is there" if found.fingerprint else "made now"
         typer.echo(f"\nThe master key {found.known} is given up. The new one: {new}.")
     if not yes:
-        typer.confirm(f"Give {len(found.apps)} apps new passwords?", abort=True)
+        typer.confirm(f"Give {counted(found.apps)} new passwords?", abort=True, err=True)
     logs.configure(read.log_format)
     specs = Specs(read)
     specs.glance()
     result = asyncio.run(oneshot.new_key(read, specs, found.digest))
-    _say(result)
-    typer.echo("Back the new master key up. Restart: " + (", ".join(found.apps) or "nothing"))
+    aside = output_as is Output.JSON
+    _say(result, aside=aside)
+    names = ", ".join(found.apps) or "nothing"
+    typer.echo(f"Back the new master key up. Restart: {names}", err=aside)
     if not result.ok:
         raise typer.Exit(1)
 

@@ -13,6 +13,7 @@ from norn_reconciler.engine.case import QUEUED, REPAIR
 from norn_reconciler.engine.digest import short
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.ledger import Ledger, wanted_of
+from norn_reconciler.engine.recovery import counted
 from norn_reconciler.engine.retrace import in_scope, retrace
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, ServiceError, StoreUnavailable
@@ -238,7 +239,7 @@ class Operations:
         for lane in engine.lanes.values():
             lane.forgive(apps)
         engine.enqueue(apps)
-        return f"norn_db has its records of {len(found.parts)} apps again"
+        return f"norn_db has its records of {counted(found.parts)} again"
 
     async def _follow(self, operation: Operation) -> None:
         """A reconcile ends when each concerned service has reported of a round begun since."""

@@ -3,7 +3,7 @@ engine.retrace finds it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from norn_reconciler import logs
@@ -96,3 +96,8 @@ def _event(app: AppName, by: Mapping[str, Part]) -> Event:
     passwords = [f"{key}: {said}" for key, part in by.items() if (said := part.password())]
     text = "; ".join([f"taken over: {', '.join(rows)}"] * bool(rows) + passwords)
     return Event(logs.RECORDS_RECOVERED, "info", app, text)
+
+
+def counted(apps: Collection[AppName]) -> str:
+    """`1 app`, `3 apps`."""
+    return f"{len(apps)} app{'' if len(apps) == 1 else 's'}"

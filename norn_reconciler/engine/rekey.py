@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from norn_reconciler import logs
 from norn_reconciler.engine.digest import short
+from norn_reconciler.engine.recovery import counted
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.records import Changes, Snapshot
 from norn_reconciler.model.secret import DUE, CredentialMark
@@ -52,7 +53,7 @@ def rekeyed(snapshot: Snapshot, fingerprint: str) -> Changes:
     }
     text = (
         f"the master key is {fingerprint} now, {snapshot.key_fingerprint} before: "
-        f"{len({app for _, app in rows})} apps get new passwords and have to be restarted"
+        f"new passwords for {counted({app for _, app in rows})}, to be restarted"
     )
     event = Event(logs.KEY_REPLACED, "warning", None, text, {"fingerprint": fingerprint})
     return Changes(services=rows, key_fingerprint=fingerprint, events=[event])
