@@ -12,7 +12,7 @@ import typer
 from norn_reconciler import logs, oneshot
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import Output, OutputOption, app, settings
-from norn_reconciler.cli.ask import WaitOption, follow, put
+from norn_reconciler.cli.request import WaitOption, follow, put
 from norn_reconciler.engine.recovery import Recovery, counted
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseHeld

@@ -73,6 +73,11 @@ class Case:
         """The plan sets the password of a user that is there and had it set before."""
         return any(a.sets_credential and a.effect is not Effect.CREATE for a in self.plan.actions)
 
+    def moved(self, why: str) -> None:
+        """What this round goes by is gone: it does nothing, and another one looks again."""
+        self.plan, self.proof = Plan(), None
+        self.waits = RequeueAfter(0.0, QUEUED, why)
+
     def overtaken(self, title: str, found: CredentialMark, recorded: CredentialMark) -> None:
         """The server has a later password than norn_db knows of: nothing is done about it."""
         text = (

@@ -167,6 +167,9 @@ class Lane:
         async def one(case: Case) -> None:
             app, key = case.wanted.app, self.provider.key
             mark = self._ledger.service(key, app).mark
+            if mark != case.wanted.applied:
+                case.moved("norn_db knows of another password by now")
+                return
             if mark is None or mark != self._ledger.credential(app, key).mark:
                 return  # it is to be set anyway: the first one, or what a person asked for
             later = [

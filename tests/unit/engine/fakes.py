@@ -88,6 +88,7 @@ class Boxes:
     proof: bool = True
     passwords: dict[str, int] = field(default_factory=dict)  # app → generation that is set
     tried: list[tuple[str, list[int]]] = field(default_factory=list)
+    witnessed: set[str] = field(default_factory=set)  # apps that bear norn's mark
     marks: dict[AppName, frozenset] = field(default_factory=dict)
     observations: list[frozenset[str]] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
@@ -155,8 +156,8 @@ class Boxes:
         }
 
     def recoverable(self, wanted, observed, proven: bool) -> Owned:
-        """Any box whose app has a password that is norn's."""
-        return self.adoptable(wanted, observed) if proven else {}
+        """Any box whose app has a password that is norn's, or a witness."""
+        return self.adoptable(wanted, observed) if proven or wanted.app in self.witnessed else {}
 
     async def fits(self, app: App, observed, credentials: Sequence[Credential]):
         if self.silent is not None:
