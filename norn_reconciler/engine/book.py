@@ -406,12 +406,13 @@ class Book(Mirror):
 
     def _agrees(self, app: AppName) -> bool:
         """As it was when this book first looked."""
-        if app not in self._agreed:
+        entry = self.entries.get(app)
+        if app not in self._agreed and entry is not None:
             try:
-                self._agreed[app] = self._delivery.agrees(self.entries[app].app, self)
+                self._agreed[app] = self._delivery.agrees(entry.app, self)
             except (OSError, NornError):
                 self._agreed[app] = False
-        return self._agreed[app]
+        return self._agreed.get(app, True)
 
     def _untried(self, entry: Entry, draft: _Draft) -> bool:
         """Whether the env file would change to passwords that nobody has logged in with yet."""
