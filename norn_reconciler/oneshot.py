@@ -23,20 +23,18 @@ from norn_reconciler.compose import (
     variables_of,
 )
 from norn_reconciler.credentials import deliver
-from norn_reconciler.engine.book import Book, log_event
+from norn_reconciler.engine.book import Book
+from norn_reconciler.engine.case import OLDER
 from norn_reconciler.engine.guard import Limits, Removals
 from norn_reconciler.engine.operations import Adoption, Operations, adoption
 from norn_reconciler.engine.preview import Preview, preview
-from norn_reconciler.engine.recovery import Recovery, counted
-from norn_reconciler.engine.rekey import Rekeying, rekeyed, rekeying
-from norn_reconciler.engine.retrace import in_scope, retrace
+from norn_reconciler.engine.recovery import counted
+from norn_reconciler.engine.retrace import in_scope
 from norn_reconciler.engine.roster import accept, confirmed
 from norn_reconciler.engine.status import READY
-from norn_reconciler.key_at_hand import at_hand, key_file, make, secrets_of
+from norn_reconciler.key_at_hand import key_file, secrets_of
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import (
-    KeyMismatch,
-    LeaseHeld,
     NornError,
     SchemaMismatch,
     ServiceError,
@@ -57,8 +55,6 @@ from norn_reconciler.store.fence import LeaseFence
 from norn_reconciler.store.store import PostgresStore
 from norn_reconciler.store.views import AppHealth
 
-PATIENCE = 5.0  # seconds in which a daemon that only looks gives the lease back
-PAUSE = 0.2
 WHOLE = 1000  # apps written at once by a one-shot run: nobody's file waits behind them
 
 
@@ -103,7 +99,7 @@ async def read(settings: Settings, providers: Mapping[str, AnyProvider]) -> Read
     book = Book(store, secrets, EnvFiles(settings, providers), KINDS)
     book.load(snapshot, 0)
     specs.learn(snapshot.apps)
-    fleet = await _settled(specs, book)
+    fleet = await settled(specs, book)
     active = sum(1 for r in snapshot.apps.values() if r.state is AppState.ACTIVE)
     agreed = confirmed(snapshot.apps)
     hold = Removals(_limits(settings)).judge(fleet.vanished, agreed, active, fleet.folder, 0.0)
@@ -112,7 +108,7 @@ async def read(settings: Settings, providers: Mapping[str, AnyProvider]) -> Read
     return Reading(book, fleet, bool(fingerprint))
 
 
-async def _settled(specs: Specs, book: Book) -> Fleet:
+async def settled(specs: Specs, book: Book) -> Fleet:
     """Look until no file is settling any more: what a one-shot command goes by."""
     fleet = specs.look(book.records, book.inventory())
     for _ in range(20):
@@ -165,42 +161,6 @@ async def look_for_adoption(settings: Settings, app: AppName) -> Adoption:
         return await adoption(app, providers, reading.book)
 
 
-async def look_for_recovery(settings: Settings, apps: Sequence[AppName]) -> Recovery:
-    """What `norn recover` shows before it asks. Raises NornError for an app that no file asks for,
-    KeyMismatch where the passwords cannot be told."""
-    async with open_providers(settings, instance(settings)) as providers:
-        reading = await read(settings, providers)
-        if not reading.keyed:
-            raise KeyMismatch(
-                f"there is no master key ({key_file(settings)}): bring it back first; if it is "
-                "lost for good, norn key create makes another: no password fits it, so each is "
-                "set anew"
-            )
-        scope = in_scope(reading.book.entries, apps)
-        return await retrace(scope, providers, reading.book, whole=not apps)
-
-
-async def look_for_new_key(settings: Settings) -> Rekeying:
-    """What `norn recover --new-key` shows before it asks. Raises NornError when nothing is lost."""
-    async with open_store(settings, "cli") as store:
-        return _rekeying(settings, await store.snapshot())
-
-
-def _rekeying(settings: Settings, snapshot: Snapshot) -> Rekeying:
-    key, known = at_hand(settings), snapshot.key_fingerprint
-    if known is None:
-        raise NornError(
-            "norn_db holds no credentials, so there is no key to replace: norn run makes one where "
-            "there is none; what is on the servers comes back with norn recover"
-        )
-    if key is not None and key.fingerprint == known:
-        raise NornError(
-            f"{key_file(settings)} is the master key of norn_db's credentials ({known}): nothing "
-            "is lost; norn rotate APP changes passwords"
-        )
-    return rekeying(snapshot, known, key.fingerprint if key is not None else None)
-
-
 @dataclass(frozen=True, slots=True)
 class Applied:
     """A one-shot run's end. apps: (name, ready, why not). held: the guard's word, or ""."""
@@ -225,53 +185,12 @@ async def apply(
     async def acquire(store: PostgresStore) -> tuple[Lease, LeaseFence]:
         return await leases.acquire(store, settings.lease_seconds, wait=wait)
 
-    async with _writer(settings, "apply", acquire) as writer:
-        return await _apply(await writer.parts(specs), writer.store, apps)
-
-
-async def new_key(settings: Settings, specs: Specs, digest: str) -> Applied:
-    """Put the key at hand, or a new one, in the place of the lost one, and converge what norn_db
-    has credentials of. digest: of what a person agreed to. A crash after the key's file was made is
-    taken up by the same command, any later one by whoever has the lease next."""
-
-    async def acquire(store: PostgresStore) -> tuple[Lease, LeaseFence]:
-        return await _between_terms(store, settings.lease_seconds)
-
-    async with _writer(settings, "recover", acquire) as writer:
-        snapshot = await writer.store.snapshot()
-        agreed = _rekeying(settings, snapshot)
-        if agreed.digest != digest:
-            raise NornError("this has changed since you saw it: run norn recover --new-key again")
-        fingerprint = agreed.fingerprint or make(settings).fingerprint
-        changes = rekeyed(snapshot, fingerprint)
-        await writer.store.record(writer.lease.epoch, changes)
-        for event in changes.events:
-            log_event(event)
-        work = await writer.parts(specs)
-        await work.engine.accept(await _settled(work.specs, work.book))
-        there = in_scope(work.book.entries, ())
-        return await _apply(work, writer.store, [app for app in there if app in agreed.apps])
-
-
-async def _between_terms(store: PostgresStore, seconds: float) -> tuple[Lease, LeaseFence]:
-    """A daemon that waits for its key takes the lease now and then for a moment, to look. Raises
-    NornError for one that is at work."""
-    clock = asyncio.get_running_loop().time
-    until = clock() + PATIENCE
-    while True:
-        try:
-            return await leases.acquire(store, seconds)
-        except LeaseHeld as held:
-            if clock() > until:
-                raise NornError(
-                    f"{held.holder} holds the lease and is at work: it still knows the master key. "
-                    "Back up what apps have (norn env), stop it, and type this again"
-                ) from held
-        await asyncio.sleep(PAUSE)
+    async with writer(settings, "apply", acquire) as held:
+        return await converge(await held.parts(specs), held.store, apps)
 
 
 @dataclass(frozen=True, slots=True)
-class _Writer:
+class Writer:
     """Who has the lease, and what it works with."""
 
     settings: Settings
@@ -288,11 +207,11 @@ class _Writer:
 
 
 @asynccontextmanager
-async def _writer(
+async def writer(
     settings: Settings,
     role: str,
     acquire: Callable[[PostgresStore], Awaitable[tuple[Lease, LeaseFence]]],
-) -> AsyncIterator[_Writer]:
+) -> AsyncIterator[Writer]:
     """The lease, kept until the block ends; connections are opened while norn_db is asked."""
     name = f"{instance(settings)}-{role}"
     store = store_of(settings, name)
@@ -305,7 +224,7 @@ async def _writer(
         stack.push_async_callback(leases.release, store, lease, fence)
         keeper = asyncio.create_task(leases.keep(store, lease, fence, lambda lost: None))
         stack.callback(keeper.cancel)
-        yield _Writer(settings, store, providers, lease, fence)
+        yield Writer(settings, store, providers, lease, fence)
 
 
 @asynccontextmanager
@@ -320,22 +239,22 @@ async def _connecting(providers: Mapping[str, AnyProvider]) -> AsyncIterator[Non
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _apply(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -> Applied:
+async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -> Applied:
     engine, book = work.engine, work.book
     operations = Operations(engine, store)
-    await engine.accept(await _settled(work.specs, book))
+    await engine.accept(await settled(work.specs, book))
     chosen = _chosen(book, apps)
     await operations.work()
     await engine.settle(chosen)
     # What a person asked for while nobody was there may need a look at every service first.
     if await operations.work():
-        await engine.accept(await _settled(work.specs, book))
+        await engine.accept(await settled(work.specs, book))
         await engine.settle(chosen)
         await operations.work()
     if (wait := engine.removals_due_in()) is not None and not apps:
         # A file that is back after the grace takes its removal back: look before, not after.
         await asyncio.sleep(wait)
-        await engine.accept(await _settled(work.specs, book))
+        await engine.accept(await settled(work.specs, book))
         await engine.settle(sorted(book.entries))
     results = [_result(book, app) for app in chosen]
     held = (
@@ -397,9 +316,14 @@ async def diagnose(settings: Settings) -> list[Health]:
 async def _unrecorded(
     settings: Settings, providers: Mapping[str, AnyProvider]
 ) -> Sequence[Problem]:
-    """What files ask for and bears norn's mark, and norn_db knows nothing of."""
+    """Of what files ask for: what bears norn's mark and norn_db knows nothing of, and what the
+    lanes found to be ahead of it."""
     book = (await read(settings, providers)).book
-    apps: set[AppName] = set()
+    apps = {
+        r.app
+        for r in book.records.values()
+        if any(c.reason == OLDER for c in r.conditions.values())
+    }
     for key, provider in providers.items():
         try:
             marked = await provider.marked()
@@ -409,9 +333,9 @@ async def _unrecorded(
     if not apps:
         return ()
     text = (
-        f"norn_db has no record of what bears norn's mark for {counted(apps)} "
-        f"({', '.join(sorted(apps)[:5])}{', …' if len(apps) > 5 else ''}): it is empty, or older "
-        "than the servers"
+        f"norn_db knows less than the servers of {counted(apps)} "
+        f"({', '.join(sorted(apps)[:5])}{', …' if len(apps) > 5 else ''}): it is empty, or an "
+        "older one was put back"
     )
     remedy = "norn recover: it shows each step first, and drops nothing"
-    return [Problem(Severity.BLOCKING, "NornDbOlder", text, remedy)]
+    return [Problem(Severity.BLOCKING, OLDER, text, remedy)]

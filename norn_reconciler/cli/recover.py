@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from norn_reconciler import logs, oneshot
+from norn_reconciler import recover as recovering
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import Output, OutputOption, app, settings
 from norn_reconciler.cli.request import WaitOption, follow, put
@@ -53,7 +54,7 @@ def recover(
         _new_key(yes, output_as)
         return
     names = [AppName(a) for a in apps or []]
-    found = asyncio.run(oneshot.look_for_recovery(settings(), names))
+    found = asyncio.run(recovering.look_for_recovery(settings(), names))
     _show(found, output_as)
     if found.parts:
         if not yes:
@@ -93,7 +94,7 @@ def _say(result: oneshot.Applied, *, aside: bool) -> None:
 
 def _new_key(yes: bool, output_as: Output) -> None:
     read = settings()
-    found = asyncio.run(oneshot.look_for_new_key(read))
+    found = asyncio.run(recovering.look_for_new_key(read))
     if output_as is Output.JSON:
         output.as_json(
             {
@@ -119,7 +120,7 @@ def _new_key(yes: bool, output_as: Output) -> None:
     logs.configure(read.log_format)
     specs = Specs(read)
     specs.glance()
-    result = asyncio.run(oneshot.new_key(read, specs, found.digest))
+    result = asyncio.run(recovering.new_key(read, specs, found.digest))
     aside = output_as is Output.JSON
     _say(result, aside=aside)
     names = ", ".join(found.apps) or "nothing"

@@ -26,6 +26,7 @@ from norn_reconciler.model.status import Event
 QUEUED = "Queued"
 NOT_LEADER = "NotLeader"
 REPAIR = "PasswordDrift"
+OLDER = "NornDbOlder"
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ class Case:
         )
         app = self.wanted.app
         remedy = f"norn recover {app}: it shows each step first, and drops nothing"
-        self.plan = Plan((), (Problem(Severity.BLOCKING, "NornDbOlder", text, remedy),))
+        self.plan = Plan((), (Problem(Severity.BLOCKING, OLDER, text, remedy),))
         self.proof = None  # it was tried with the wrong one
 
     @property

@@ -246,6 +246,7 @@ def test_an_older_norn_db_is_put_back(estate: Estate, norn: Norn, name) -> None:
             )
             assert f"norn recover {app}" in norn.condition(app, kind)["message"]
         until(lambda: norn.condition(one, "TopicsReady").get("reason") == "Conflict")
+        assert "NornDbOlder" in norn.run("doctor", code=1)
         assert {app: norn.env(app) for app in envs} == envs, "no older password is handed out"
         assert estate.stored(one, other) == stored, "none is set, either"
         norn.run("recover", "--yes")

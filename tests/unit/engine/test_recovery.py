@@ -6,21 +6,35 @@ from dataclasses import replace
 
 import pytest
 
+from norn_reconciler.engine.book import Book
+from norn_reconciler.engine.engine import Engine
+from norn_reconciler.engine.guard import Limits
 from norn_reconciler.engine.operations import Operations
 from norn_reconciler.engine.recovery import Recovery
 from norn_reconciler.engine.rekey import rekeyed, rekeying
 from norn_reconciler.engine.retrace import GENERATIONS, in_scope, retrace
-from norn_reconciler.model.app import AppName
+from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import NornError, Unavailable
+from norn_reconciler.model.fleet import Member
 from norn_reconciler.model.inventory import Held, HeldState, Origin
 from norn_reconciler.model.outcome import Blocked, Converged
+from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import (
     Operation,
     OperationState,
     ServiceRecord,
     Snapshot,
+    SpecRecord,
 )
 from norn_reconciler.model.secret import DUE, LOST, CredentialMark
+from tests.unit.engine.fakes import (
+    Box,
+    Boxes,
+    MemoryDelivery,
+    MemoryStore,
+    OpenFence,
+    Secrets,
+)
 from tests.unit.engine.test_round import World, fleet, member
 
 A = AppName("a")
@@ -264,6 +278,43 @@ async def test_an_env_file_changes_only_to_passwords_that_were_tried() -> None:
     after.service.proof = True
     await after.round()
     assert after.delivery.delivered == {"a"}
+
+
+async def test_an_env_file_waits_for_the_password_of_every_service() -> None:
+    """The first service to report is right; of the second norn_db knows an older password."""
+    app = App(A, {"bag": Box(("bag1",)), "box": Box(("a1",))})
+    whole = Member(app, SpecRecord("a.yaml", "d", 1, 1, "a"))
+    kinds = {"bag": "BagsReady", "box": "BoxesReady"}
+    bag, box = Boxes(key="bag"), Boxes()
+
+    def begun(snapshot: Snapshot) -> tuple[Book, Engine, MemoryDelivery]:
+        delivery = MemoryDelivery()
+        book = Book(MemoryStore(), Secrets(), delivery, kinds)
+        book.load(snapshot, 1)
+        services: dict[str, AnyProvider] = {"bag": bag, "box": box}  # type: ignore[dict-item]
+        return book, Engine(services, book, OpenFence(), Limits(3, 20.0), 10.0), delivery
+
+    book, engine, _ = begun(Snapshot())
+    await engine.accept(fleet(whole))
+    await engine.settle([A])
+    snapshot = Snapshot(
+        {A: book.records[A]},
+        {key: {A: book.owned(key, A)} for key in kinds},
+        {key: {A: book.service(key, A)} for key in kinds},
+    )
+    assert book.records[A].conditions["Ready"].status == "True"
+
+    book, engine, delivery = begun(snapshot)
+    delivery.other.add("a")
+    box.proof, box.passwords["a"] = False, 2
+    await engine.accept(fleet(whole))
+    await engine._round("bag", [A])
+    assert delivery.delivered == set()
+    await engine._round("box", [A])
+    assert delivery.delivered == set()
+    box.proof = True  # as after norn recover
+    await engine._round("box", [A])
+    assert delivery.delivered == {"a"}
 
 
 def test_another_key_makes_every_password_due_and_leaves_what_is_kept() -> None:
