@@ -57,7 +57,7 @@ def _rekeying(settings: Settings, snapshot: Snapshot) -> Rekeying:
     if key is not None and key.fingerprint == known:
         raise NornError(
             f"{key_file(settings)} is the master key of norn_db's credentials ({known}): nothing "
-            "is lost; norn rotate APP changes passwords"
+            "is lost. What is due is set by norn run or norn apply; norn rotate APP changes more"
         )
     return rekeying(snapshot, known, key.fingerprint if key is not None else None)
 
@@ -82,10 +82,10 @@ async def new_key(settings: Settings, specs: Specs, digest: str) -> oneshot.Appl
             log_event(event)
         work = await held.parts(specs)
         await work.engine.accept(await oneshot.settled(work.specs, work.book))
-        there = in_scope(work.book.entries, ())
-        return await oneshot.converge(
-            work, held.store, [app for app in there if app in agreed.apps]
-        )
+        apps = [app for app in in_scope(work.book.entries, ()) if app in agreed.apps]
+        if not apps:  # none would mean all
+            return oneshot.Applied((), 0, "", work.specs.findings)
+        return await oneshot.converge(work, held.store, apps)
 
 
 async def _between_terms(store: PostgresStore, seconds: float) -> tuple[Lease, LeaseFence]:
@@ -100,6 +100,6 @@ async def _between_terms(store: PostgresStore, seconds: float) -> tuple[Lease, L
             if clock() > until:
                 raise NornError(
                     f"{busy.holder} holds the lease and is at work: it still knows the master key. "
-                    "Back up what apps have (norn env), stop it, and type this again"
+                    "Save the env files, stop it, and type this again"
                 ) from busy
         await asyncio.sleep(PAUSE)
