@@ -51,6 +51,8 @@ def recover(
     recover --new-key[/dim]
     """  # fmt: skip
     if new_key:
+        if apps:
+            raise typer.BadParameter("a new key is for every app: name none")
         _new_key(yes, output_as)
         return
     names = [AppName(a) for a in apps or []]

@@ -10,7 +10,7 @@ from norn_reconciler import logs
 from norn_reconciler.engine.digest import short
 from norn_reconciler.engine.recovery import counted
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.records import Changes, Snapshot
+from norn_reconciler.model.records import AppState, Changes, Snapshot
 from norn_reconciler.model.secret import DUE, CredentialMark
 from norn_reconciler.model.status import Event
 
@@ -18,7 +18,8 @@ from norn_reconciler.model.status import Event
 @dataclass(frozen=True, slots=True)
 class Rekeying:
     """known: fingerprint of the key that norn_db's passwords are of. fingerprint: of the key at
-    hand, None where one is still to be made. apps: app → services whose password norn had set."""
+    hand, None where one is still to be made. apps: those in force, with the services whose password
+    norn had set; one that is removed gets its new passwords when its file is back."""
 
     known: str
     fingerprint: str | None
@@ -35,7 +36,8 @@ def rekeying(snapshot: Snapshot, known: str, fingerprint: str | None) -> Rekeyin
     apps: dict[AppName, tuple[str, ...]] = {}
     for service, rows in sorted(snapshot.services.items()):
         for app, row in sorted(rows.items()):
-            if row.mark is not None:
+            record = snapshot.apps.get(app)
+            if row.mark is not None and record is not None and record.state is AppState.ACTIVE:
                 apps[app] = (*apps.get(app, ()), service)
     return Rekeying(known, fingerprint, dict(sorted(apps.items())))
 

@@ -20,6 +20,8 @@ from norn_reconciler.model.inventory import Held, HeldState, Origin
 from norn_reconciler.model.outcome import Blocked, Converged
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import (
+    AppRecord,
+    AppState,
     Operation,
     OperationState,
     ServiceRecord,
@@ -322,7 +324,12 @@ def test_another_key_makes_every_password_due_and_leaves_what_is_kept() -> None:
         "box": {A: known(generation=4), AppName("kept"): ServiceRecord("d", None)},
         "bag": {A: known(generation=7, key=LOST), AppName("b"): known(generation=2, key=DUE)},
     }
-    before = Snapshot(services=rows, key_fingerprint="old")
+    spec = SpecRecord("a.yaml", "d", 1, 1, "a")
+    apps = {name: AppRecord(name, spec, 1) for name in (A, AppName("b"), AppName("kept"))}
+    gone = AppName("gone")
+    apps[gone] = AppRecord(gone, spec, 1, state=AppState.REMOVED)
+    rows["box"][gone] = known(generation=2)
+    before = Snapshot(apps, services=rows, key_fingerprint="old")
     shown = rekeying(before, "old", None)
     assert shown.apps == {A: ("bag", "box"), AppName("b"): ("bag",)}
     assert shown.digest != rekeying(before, "old", "new").digest
@@ -330,6 +337,7 @@ def test_another_key_makes_every_password_due_and_leaves_what_is_kept() -> None:
     assert changes.key_fingerprint == "new"
     assert {at: row.mark for at, row in changes.services.items()} == {
         ("box", A): CredentialMark(DUE, 1),
+        ("box", gone): CredentialMark(DUE, 1),
         ("bag", A): CredentialMark(DUE, 1),
         ("bag", AppName("b")): CredentialMark(DUE, 1),
     }
