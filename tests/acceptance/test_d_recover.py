@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 import valkey
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from psycopg import sql
 
 from infra.postgres import wheel_binaries
@@ -38,9 +38,8 @@ class Estate:
         env = self.norn.env(app)
         with psycopg.connect(env["DATABASE_URL"]) as conn:
             conn.execute("CREATE TABLE precious AS SELECT 7 AS n")
-        client = valkey.Valkey.from_url(env["VALKEY_URL"])
-        client.set(f"{app}:precious", "7")
-        client.close()
+        with valkey.Valkey.from_url(env["VALKEY_URL"]) as client:
+            client.set(f"{app}:precious", "7")
         producer = KafkaProducer(**self._login(env))
         producer.send(f"{app}.in", b"7").get(timeout=10)
         producer.close()
@@ -49,18 +48,12 @@ class Estate:
         """`env` still logs in everywhere, and everything is there."""
         with psycopg.connect(env["DATABASE_URL"]) as conn:
             assert conn.execute("SELECT n FROM precious").fetchone() == (7,)
-        client = valkey.Valkey.from_url(env["VALKEY_URL"])
-        assert client.get(f"{app}:precious") == b"7"
-        client.close()
-        consumer = KafkaConsumer(
-            f"{app}.in",
-            group_id=f"{app}.g",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            consumer_timeout_ms=10_000,
-            **self._login(env),
-        )
+        with valkey.Valkey.from_url(env["VALKEY_URL"]) as client:
+            assert client.get(f"{app}:precious") == b"7"
+        consumer = KafkaConsumer(consumer_timeout_ms=20_000, **self._login(env))
         try:
+            consumer.assign([TopicPartition(f"{app}.in", 0)])
+            consumer.seek_to_beginning()
             assert next(iter(consumer)).value == b"7"
         finally:
             consumer.close()
@@ -68,10 +61,11 @@ class Estate:
     def refused(self, env: Mapping[str, str]) -> None:
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(env["DATABASE_URL"])
-        client = valkey.Valkey.from_url(env["VALKEY_URL"])
-        with pytest.raises(valkey.exceptions.AuthenticationError):
+        with (
+            valkey.Valkey.from_url(env["VALKEY_URL"]) as client,
+            pytest.raises(valkey.exceptions.AuthenticationError),
+        ):
             client.ping()
-        client.close()
 
     def ids(self, *apps: str) -> dict[str, Any]:
         """What must never change: OIDs, topic ids."""
