@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from norn_reconciler.credentials import key as master_key
+from norn_reconciler import key_at_hand
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.outcome import Health
 from norn_reconciler.model.plan import Problem, Severity
@@ -18,7 +18,7 @@ from norn_reconciler.store.store import PostgresStore
 PUBLISHED = {"norn", "postgres", "admin", "password", "changeme", "redpanda"}
 
 
-async def norn_db(settings: Settings, key: Path) -> Health:
+async def norn_db(settings: Settings) -> Health:
     """Reachable, of this version, and in agreement with the master key at hand."""
     began = time.monotonic()
     url = settings.database_url.get_secret_value()
@@ -45,7 +45,7 @@ async def norn_db(settings: Settings, key: Path) -> Health:
         )
     count = len(snapshot.apps)
     detail = f"{count} app{'' if count == 1 else 's'} known, "
-    fingerprint, wrong = _key(key, snapshot.key_fingerprint)
+    fingerprint, wrong = _key(settings, snapshot.key_fingerprint)
     findings += wrong
     if wrong:
         detail += "the master key does not fit"
@@ -55,23 +55,18 @@ async def norn_db(settings: Settings, key: Path) -> Health:
     return Health("norn_db", ok, _since(began), detail, tuple(findings))
 
 
-def _key(path: Path, known: str | None) -> tuple[str | None, list[Problem]]:
+def _key(settings: Settings, known: str | None) -> tuple[str | None, list[Problem]]:
     """The fingerprint of the key at hand, None without one; and what is wrong with it."""
     try:
-        found = master_key.load(path).fingerprint if path.exists() else None
+        why = key_at_hand.held(settings, known)
     except NornError as fault:
         return None, [Problem(Severity.BLOCKING, "KeyUnusable", str(fault))]
-    if known is not None and found != known:
-        return found, [
-            Problem(
-                Severity.BLOCKING,
-                "KeyMismatch",
-                f"norn_db's credentials are of the master key {known}; {path} is "
-                f"{found or 'missing'}",
-                "bring the right key back, or set NORN_MASTER_KEY_FILE",
-            )
-        ]
-    return found, []
+    found = key_at_hand.at_hand(settings)
+    fingerprint = found.fingerprint if found is not None else None
+    if not why:
+        return fingerprint, []
+    remedy = f"bring the right key back, or set NORN_MASTER_KEY_FILE; {key_at_hand.LOST_FOR_GOOD}"
+    return fingerprint, [Problem(Severity.BLOCKING, "KeyMismatch", why, remedy)]
 
 
 def files(settings: Settings) -> Health:

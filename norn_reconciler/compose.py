@@ -10,21 +10,18 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from norn_reconciler import logs
 from norn_reconciler.credentials import deliver
-from norn_reconciler.credentials import key as master_key
-from norn_reconciler.credentials.derive import Derivation
 from norn_reconciler.engine.book import Book, Passwords
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.guard import Limits
 from norn_reconciler.engine.lane import CHUNK
+from norn_reconciler.key_at_hand import secrets_of
 from norn_reconciler.model.app import App, AppName
-from norn_reconciler.model.errors import KeyMismatch, SchemaInUse, SchemaMismatch, SchemaNewer
-from norn_reconciler.model.ports import AnyProvider, Fence, SecretSource
+from norn_reconciler.model.errors import SchemaInUse, SchemaMismatch, SchemaNewer
+from norn_reconciler.model.ports import AnyProvider, Fence
 from norn_reconciler.model.records import Changes
-from norn_reconciler.model.secret import Credential, CredentialMark, Secret
+from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.providers.absent import AbsentProvider
 from norn_reconciler.settings import Settings
@@ -76,61 +73,6 @@ async def open_providers(settings: Settings, name: str) -> AsyncIterator[Mapping
         yield providers
 
 
-def key_file(settings: Settings) -> Path:
-    """The setting, else systemd's credential, else a file in the state folder."""
-    if settings.master_key_file is not None:
-        return settings.master_key_file
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if folder and (Path(folder) / "master.key").exists():
-        return Path(folder) / "master.key"
-    return settings.state_dir / "master.key"
-
-
-def secrets_of(settings: Settings, known: str | None, *, create: bool) -> tuple[SecretSource, str]:
-    """The source of all passwords, and the master key's fingerprint.
-
-    known: the fingerprint in norn_db. Raises KeyMismatch when the key at hand is another, or is
-    missing while norn_db holds credentials: another working folder must never rotate a fleet.
-    create: make a key where there is none (and none is known)."""
-    path = key_file(settings)
-    try:
-        present = path.exists()
-    except OSError as unreadable:  # a folder on the way that we may not enter
-        raise KeyMismatch(f"the master key {path} can't be read: {unreadable.strerror}") from None
-    if not present:
-        if known is not None:
-            raise KeyMismatch(
-                f"norn_db holds credentials of the master key {known}, and {path} does not exist: "
-                "bring that key back (NORN_MASTER_KEY_FILE)"
-            )
-        if not create:
-            return NoSecrets(), ""
-        made = master_key.create(path)
-        logs.get().warning(
-            logs.KEY_CREATED,
-            file=str(path),
-            fingerprint=made.fingerprint,
-            message="back this file up",
-        )
-    try:
-        key = master_key.load(path)
-    except master_key.KeyFileError as unusable:
-        raise KeyMismatch(str(unusable)) from unusable
-    if known is not None and known != key.fingerprint:
-        raise KeyMismatch(
-            f"the master key {path} is {key.fingerprint}, norn_db's credentials are of {known}: "
-            "nothing is changed until the right key is back (NORN_MASTER_KEY_FILE)"
-        )
-    return Derivation(key), key.fingerprint
-
-
-class NoSecrets:
-    """Stands in where no key exists yet and none may be made: good enough to plan with."""
-
-    def credential(self, app: AppName, service: str, generation: int) -> Credential:
-        return Credential(Secret(""), CredentialMark("none", generation))
-
-
 class EnvFiles:
     """Delivers each app's variables as `<app>.env`."""
 
@@ -143,6 +85,10 @@ class EnvFiles:
         if not variables:
             return self.withdraw(app.name)
         return deliver.write(self._folder, app.name, variables)
+
+    def agrees(self, app: App, passwords: Passwords) -> bool:
+        variables = variables_of(app, self._providers, passwords)
+        return not variables or deliver.holds(self._folder, app.name, variables)
 
     def withdraw(self, app: AppName) -> bool:
         return deliver.remove(self._folder, app)

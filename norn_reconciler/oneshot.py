@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from norn_reconciler import checks
 from norn_reconciler.compose import (
@@ -15,29 +15,32 @@ from norn_reconciler.compose import (
     EnvFiles,
     Parts,
     instance,
-    key_file,
     open_providers,
     open_store,
     parts,
-    secrets_of,
     store_of,
     upgraded,
     variables_of,
 )
 from norn_reconciler.credentials import deliver
 from norn_reconciler.engine.book import Book
+from norn_reconciler.engine.case import OLDER
 from norn_reconciler.engine.guard import Hold, Limits, Removals
 from norn_reconciler.engine.operations import Adoption, Operations, adoption, words
 from norn_reconciler.engine.preview import Preview, preview
+from norn_reconciler.engine.recovery import counted
+from norn_reconciler.engine.retrace import in_scope
 from norn_reconciler.engine.roster import accept, confirmed
 from norn_reconciler.engine.status import READY
+from norn_reconciler.key_at_hand import key_file, secrets_of
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import NornError, SchemaMissing
+from norn_reconciler.model.errors import NornError, SchemaMissing, ServiceError
 from norn_reconciler.model.fleet import Fleet
 from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.outcome import Health
+from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.ports import AnyProvider
-from norn_reconciler.model.records import AppRecord, AppState, Snapshot
+from norn_reconciler.model.records import AppRecord, AppState, Lease, Snapshot
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.providers.absent import AbsentProvider
@@ -46,6 +49,7 @@ from norn_reconciler.spec.findings import Finding
 from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store import lease as leases
 from norn_reconciler.store import schema
+from norn_reconciler.store.fence import LeaseFence
 from norn_reconciler.store.store import PostgresStore
 from norn_reconciler.store.views import AppHealth
 
@@ -57,6 +61,15 @@ def upgrade(settings: Settings) -> tuple[str | None, str]:
     url = Secret(settings.database_url.get_secret_value())
     before = schema.current(url, request_timeout=settings.request_timeout_seconds)
     return before, schema.upgrade(url, request_timeout=settings.request_timeout_seconds)
+
+
+async def ready(settings: Settings) -> None:
+    """norn_db has its tables: one that was made anew has none yet."""
+    store = store_of(settings, f"{instance(settings)}-cli-{os.getpid()}")
+    try:
+        await upgraded(settings, store)
+    finally:
+        await store.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,19 +222,50 @@ async def apply(
 ) -> Applied:
     """Converge once, under the lease. specs: glanced at already, so that what settles does so
     meanwhile. Raises LeaseHeld while a daemon has it (unless `wait`)."""
-    name = f"{instance(settings)}-apply"
+
+    async def acquire(store: PostgresStore) -> tuple[Lease, LeaseFence]:
+        return await leases.acquire(store, settings.lease_seconds, wait=wait)
+
+    async with writer(settings, "apply", acquire) as held:
+        return await converge(await held.parts(specs), held.store, apps)
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who has the lease, and what it works with."""
+
+    settings: Settings
+    store: PostgresStore
+    providers: Mapping[str, AnyProvider]
+    lease: Lease
+    fence: LeaseFence
+
+    async def parts(self, specs: Specs) -> Parts:
+        epoch = self.lease.epoch
+        return await parts(
+            self.settings, self.providers, self.store, epoch, self.fence, specs, WHOLE
+        )
+
+
+@asynccontextmanager
+async def writer(
+    settings: Settings,
+    role: str,
+    acquire: Callable[[PostgresStore], Awaitable[tuple[Lease, LeaseFence]]],
+) -> AsyncIterator[Writer]:
+    """The lease, kept until the block ends; connections are opened while norn_db is asked."""
+    name = f"{instance(settings)}-{role}"
     store = store_of(settings, name)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         providers = await stack.enter_async_context(open_providers(settings, name))
         await stack.enter_async_context(_connecting(providers))
         await upgraded(settings, store)
-        lease, fence = await leases.acquire(store, settings.lease_seconds, wait=wait)
+        lease, fence = await acquire(store)
         stack.push_async_callback(leases.release, store, lease, fence)
         keeper = asyncio.create_task(leases.keep(store, lease, fence, lambda lost: None))
         stack.callback(keeper.cancel)
-        work = await parts(settings, providers, store, lease.epoch, fence, specs, WHOLE)
-        return await _apply(work, store, apps)
+        yield Writer(settings, store, providers, lease, fence)
 
 
 @asynccontextmanager
@@ -236,23 +280,23 @@ async def _connecting(providers: Mapping[str, AnyProvider]) -> AsyncIterator[Non
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _apply(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -> Applied:
+async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -> Applied:
     engine, book = work.engine, work.book
     operations = Operations(engine, store)
-    await engine.accept(await _look(work))
+    await engine.accept(await look(work))
     chosen = _chosen(book, apps)
     if await operations.work():
-        await engine.accept(await _look(work))
+        await engine.accept(await look(work))
     await engine.settle(chosen)
     # What a person asked for while nobody was there may need a look at every service first.
     if await operations.work():
-        await engine.accept(await _look(work))
+        await engine.accept(await look(work))
         await engine.settle(chosen)
         await operations.work()
     if (wait := engine.removals_due_in()) is not None and not apps:
         # A file that is back after the grace takes its removal back: look before, not after.
         await asyncio.sleep(wait)
-        await engine.accept(await _look(work))
+        await engine.accept(await look(work))
         await engine.settle(sorted(book.entries))
     results = [_result(book, app) for app in chosen]
     held = "" if engine.hold is None or apps else engine.hold.words
@@ -260,7 +304,8 @@ async def _apply(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -> 
     return Applied(results, book.actions, held, findings, _rejected(book, findings, apps))
 
 
-async def _look(work: Parts) -> Fleet:
+async def look(work: Parts) -> Fleet:
+    """The folder, once nothing in it is settling any more."""
     return await settled(work.specs, work.book.records, work.book.inventory())
 
 
@@ -309,8 +354,38 @@ def _named(providers: Mapping[str, AnyProvider]) -> list[AnyProvider]:
 
 async def diagnose(settings: Settings) -> list[Health]:
     """What `norn doctor` shows: norn's own files and records first, then each service."""
-    key = key_file(settings)
-    own = [await checks.norn_db(settings, key), checks.files(settings)]
+    norn_db, files = await checks.norn_db(settings), checks.files(settings)
     async with open_providers(settings, instance(settings)) as providers:
         services = await asyncio.gather(*(p.diagnose() for p in _named(providers)))
-    return [*own, *services]
+        if norn_db.ok and not any(f.severity is Severity.BLOCKING for f in norn_db.findings):
+            findings = (*norn_db.findings, *await _unrecorded(settings, providers))
+            norn_db = replace(norn_db, findings=findings)
+    return [norn_db, files, *services]
+
+
+async def _unrecorded(
+    settings: Settings, providers: Mapping[str, AnyProvider]
+) -> Sequence[Problem]:
+    """Of what files ask for: what bears norn's mark and norn_db knows nothing of, and what the
+    lanes found to be ahead of it."""
+    book = (await read(settings, providers)).book
+    apps = {
+        r.app
+        for r in book.records.values()
+        if any(c.reason == OLDER for c in r.conditions.values())
+    }
+    for key, provider in providers.items():
+        try:
+            marked = await provider.marked()
+        except ServiceError:
+            continue  # it says so itself
+        apps |= {a for a in in_scope(book.entries, ()) if a in marked and not book.owned(key, a)}
+    if not apps:
+        return ()
+    text = (
+        f"norn_db knows less than the servers of {counted(apps)} "
+        f"({', '.join(sorted(apps)[:5])}{', …' if len(apps) > 5 else ''}): it is empty, or an "
+        "older one was put back"
+    )
+    remedy = "norn recover: it shows each step first, and drops nothing"
+    return [Problem(Severity.BLOCKING, OLDER, text, remedy)]

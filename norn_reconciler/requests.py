@@ -47,6 +47,20 @@ async def ask(
         return await _followed(store, number, operation.app, patience)
 
 
+async def put(settings: Settings, operation: Operation) -> tuple[int, str | None]:
+    """Put it down as it is. Its number, and who is at work: None while nobody is."""
+    async with open_store(settings, role="cli") as store:
+        number = await store.request(operation)
+        lease = await store.lease_holder()
+        return number, lease.holder if lease.held else None
+
+
+async def follow(settings: Settings, number: int, patience: float) -> Answer:
+    """Wait for the end of an operation that is about no single app, `patience` seconds at most."""
+    async with open_store(settings, role="cli") as store:
+        return await _followed(store, number, None, patience)
+
+
 async def _refuse(settings: Settings, store: PostgresStore, operation: Operation) -> None:
     """Raise NornError for an app that nobody knows, and for a digest that nothing bears."""
     app, digest = operation.app, operation.digest
@@ -54,7 +68,7 @@ async def _refuse(settings: Settings, store: PostgresStore, operation: Operation
         raise NornError(f"no app {app} is known, and no file asks for it")
     if app is not None or digest is None or (await store.lease_holder()).held:
         return  # a writer that is at work knows best what waits for a digest
-    if digest in ((await store.standing()).held).split():
+    if digest in (await store.standing()).held.split():
         return
     found = (await oneshot.plan(settings, [])).preview
     if not found.faults and not found.waits_for(digest):

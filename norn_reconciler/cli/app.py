@@ -17,6 +17,7 @@ from norn_reconciler.settings import Settings
 GROUPS: Mapping[str, frozenset[str]] = {
     "act": frozenset({"run", "plan", "apply"}),
     "ask": frozenset({"reconcile", "confirm", "adopt", "rotate", "forget", "pause", "resume"}),
+    "recover": frozenset({"recover"}),
     "look": frozenset({"status", "describe", "events", "env"}),
     "specs": frozenset({"validate", "schema"}),
     "check": frozenset({"health", "doctor", "db"}),
@@ -45,6 +46,9 @@ class Output(StrEnum):
 
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="table for people, json for programs")
+]
+WaitOption = Annotated[
+    float, typer.Option("--timeout", help="seconds to wait for the daemon's answer")
 ]
 AppArgument = Annotated[str, typer.Argument(metavar="APP", help="the app's name, as in its file")]
 

@@ -11,13 +11,9 @@ import typer
 
 from norn_reconciler import oneshot, requests
 from norn_reconciler.cli import output
-from norn_reconciler.cli.app import AppArgument, Output, OutputOption, app, settings
+from norn_reconciler.cli.app import AppArgument, Output, OutputOption, WaitOption, app, settings
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.records import Operation
-
-WaitOption = Annotated[
-    float, typer.Option("--timeout", help="seconds to wait for the daemon's answer")
-]
 
 
 def _request(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from norn_reconciler import compose
+from norn_reconciler import key_at_hand
 from norn_reconciler.cli.app import app, settings
 from norn_reconciler.credentials import key as master_key
 
@@ -26,6 +26,6 @@ def create() -> None:
 
     [dim]norn key create · NORN_MASTER_KEY_FILE=/srv/norn/master.key norn key create[/dim]
     """
-    path = compose.key_file(settings())
+    path = key_at_hand.key_file(settings())
     made = master_key.create(path)
     typer.echo(f"made the master key {path}, fingerprint {made.fingerprint}: back this file up")

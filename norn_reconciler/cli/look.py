@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, TypeVar
 
 import typer
 
-from norn_reconciler import compose, oneshot
+from norn_reconciler import compose, key_at_hand, oneshot
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import AppArgument, Output, OutputOption, app, settings
 from norn_reconciler.engine.status import READY
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import NornError
+from norn_reconciler.model.errors import KeyMismatch, NornError
 from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.records import AppRecord, AppState, Operation
 from norn_reconciler.model.status import Condition, Event
@@ -57,6 +58,7 @@ def status(
                 "apps": [_app_json(r) for r in records],
                 "held": found.standing.held or None,
                 "refused": found.standing.refused,
+                "key": found.key,
                 "leader": found.lease.holder if found.lease.held else None,
                 "operations": [_operation_json(o) for o in pending],
             }
@@ -73,6 +75,8 @@ def status(
             typer.echo(f"  {text}")
     if found.standing.held:
         typer.secho(f"\n{found.standing.held}", fg="red")
+    if found.key:
+        typer.secho(f"\n{found.key}", fg="red")
     if pending:
         typer.echo()
         _operation_table(pending)
@@ -82,20 +86,26 @@ def status(
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What `norn status` reads."""
+    """What `norn status` reads. key: why the master key does not fit while nobody is at work."""
 
     records: Sequence[AppRecord]
     standing: Standing
     lease: LeaseState
     pending: Sequence[Operation]
+    key: str | None
 
 
 async def _shown(store: PostgresStore) -> Shown:
+    lease, why = await store.lease_holder(), ""
+    if not lease.held:
+        with suppress(KeyMismatch):  # not this user's to read
+            why = key_at_hand.held(settings(), await store.key_fingerprint())
     return Shown(
         await store.apps(),
         await store.standing(),
-        await store.lease_holder(),
+        lease,
         await store.pending_operations(),
+        f"Everything is held: {why}; {key_at_hand.LOST_FOR_GOOD}" if why else None,
     )
 
 

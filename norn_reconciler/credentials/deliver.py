@@ -65,6 +65,12 @@ def write(folder: Path, app: str, variables: Mapping[str, str]) -> bool:
     return True
 
 
+def holds(folder: Path, app: str, variables: Mapping[str, str]) -> bool:
+    """Whether `<folder>/<app>.env` is there and says just that. Raises DeliveryError."""
+    with _opened(folder, create=False) as handle:
+        return handle is not None and _is(handle, _file_name(app), render(variables).encode())
+
+
 def remove(folder: Path, app: str) -> bool:
     """Take `<folder>/<app>.env` away. True when there was one. Raises DeliveryError."""
     name = _file_name(app)

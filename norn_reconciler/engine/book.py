@@ -10,7 +10,7 @@ from typing import Protocol
 
 from norn_reconciler import logs
 from norn_reconciler.engine import status
-from norn_reconciler.engine.case import HELD, NOT_LEADER, QUEUED
+from norn_reconciler.engine.case import NOT_LEADER, QUEUED
 from norn_reconciler.engine.ledger import AppReport
 from norn_reconciler.engine.mirror import Mirror
 from norn_reconciler.engine.rollout import Rollout
@@ -53,6 +53,10 @@ class Delivery(Protocol):
 
     def deliver(self, app: App, passwords: Passwords) -> bool:
         """Write if changed; True when it was."""
+        ...
+
+    def agrees(self, app: App, passwords: Passwords) -> bool:
+        """Whether `deliver` would change nothing."""
         ...
 
     def withdraw(self, app: AppName) -> bool: ...
@@ -126,6 +130,7 @@ class Book(Mirror):
         self.actions = 0  # acknowledged by servers, so far
         self.unwritten = False  # the last report did not reach norn_db
         self.heard: dict[tuple[str, AppName], Heard] = {}
+        self._agreed: dict[AppName, bool] = {}
 
     def begin(self, app: AppName) -> None:
         """Its spec moved, or a person asked: a rollout starts, all its services unheard."""
@@ -409,16 +414,14 @@ class Book(Mirror):
             needed = declared | services
             if declared and entry.provisioned:
                 needed |= {status.ISOLATION}
-            total = status.ready(conditions, needed, now)
-            if total.status == status.TRUE and entry.held:
-                text = f"no file asks for it; its removal is held: {entry.held}"
-                total = Condition(status.READY, status.TRUE, HELD, text, now)
-            if total.status == status.TRUE and not heard:
-                text = "a new generation is on its way"
-                total = Condition(status.READY, status.FALSE, "Progressing", text, now)
+            total = status.ready(conditions, needed, now, heard=heard, held=entry.held)
         was = conditions.get(status.READY)
         looks = checks or was is None or was.status != status.TRUE
-        if total.status == status.TRUE and looks and not self._rotating(entry, draft):
+        looks = looks and total.status == status.TRUE and not self._rotating(entry, draft)
+        if looks and self._untried(entry, draft):
+            text = "its passwords are tried before its env file changes"
+            total = Condition(status.READY, status.FALSE, "Progressing", text, now)
+        elif looks:
             try:
                 if self._delivery.deliver(entry.app, self):
                     text = "env file written"
@@ -428,25 +431,39 @@ class Book(Mirror):
                     status.READY, status.FALSE, "NotDelivered", f"env file: {fault}", now
                 )
         conditions[status.READY] = total.with_transition(conditions.get(status.READY))
-        if entry.member.rejected:
-            text = f"{entry.member.rejected}; the last good version stays in force"
-            refused = Condition(status.SPEC, status.FALSE, "Rejected", text, now)
-            conditions[status.SPEC] = refused.with_transition(conditions.get(status.SPEC))
-        else:
-            conditions.pop(status.SPEC, None)
-        if entry.member.migrations:
-            text = "migrations are not run by norn yet"
-            pending = Condition(status.MIGRATION, status.TRUE, "NotRun", text, now)
-            before = conditions.get(status.MIGRATION)
-            conditions[status.MIGRATION] = pending.with_transition(before)
-        else:
-            conditions.pop(status.MIGRATION, None)
+        for kind, aside in status.asides(entry.member, now).items():
+            before = conditions.pop(kind, None)
+            if aside is not None:
+                conditions[kind] = aside.with_transition(before)
 
     def _rotating(self, entry: Entry, draft: _Draft) -> bool:
         """Whether some server has not got its new password yet: the file still has the old ones."""
         app = entry.app.name
         rows = (draft.services.get((k, app), self.service(k, app)) for k in entry.app.sections)
         return any(row.mark is not None and row.mark.fingerprint == DUE for row in rows)
+
+    def verified(self, app: AppName) -> bool:
+        """Not where the app was delivered something else than norn_db says: norn_db may be older
+        than the servers, and what it says is tried before it is believed."""
+        return super().verified(app) and self._agrees(app)
+
+    def _agrees(self, app: AppName) -> bool:
+        """As it was when this book first looked."""
+        entry = self.entries.get(app)
+        if app not in self._agreed and entry is not None:
+            try:
+                self._agreed[app] = self._delivery.agrees(entry.app, self)
+            except (OSError, NornError):
+                self._agreed[app] = False
+        return self._agreed.get(app, True)
+
+    def _untried(self, entry: Entry, draft: _Draft) -> bool:
+        """Whether the env file would change to passwords that nobody has logged in with yet."""
+        app = entry.app.name
+        if not entry.provisioned or self._agrees(app):
+            return False
+        found = (draft.talk.verified.get((k, app)) for k in entry.app.sections if k in self._kinds)
+        return not all(v is not None and v[0].ok for v in found)
 
     def _finish(self, draft: _Draft, apps: Collection[AppName]) -> None:
         now = datetime.now(UTC)

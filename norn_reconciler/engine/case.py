@@ -19,14 +19,15 @@ from norn_reconciler.model.outcome import (
     RequeueAfter,
     Verification,
 )
-from norn_reconciler.model.plan import Action, Effect, Plan, Problem, Wanted
+from norn_reconciler.model.plan import Action, Effect, Plan, Problem, Severity, Wanted
+from norn_reconciler.model.secret import CredentialMark
 from norn_reconciler.model.status import Event
 
 QUEUED = "Queued"
 NOT_LEADER = "NotLeader"
 REPAIR = "PasswordDrift"
 PENDING = "RemovalPending"  # access goes when the grace is over
-HELD = "RemovalHeld"  # access goes when a person says so
+OLDER = "NornDbOlder"
 
 
 @dataclass(slots=True)
@@ -63,9 +64,31 @@ class Case:
         return (
             self.settled
             and not self.acted
+            and self.plan.blocked is None  # else norn_db is the one that is behind
             and self.proof is not None
             and self.proof.kind == WRONG_PASSWORD
         )
+
+    @property
+    def resets_password(self) -> bool:
+        """The plan sets the password of a user that is there and had it set before."""
+        return any(a.sets_credential and a.effect is not Effect.CREATE for a in self.plan.actions)
+
+    def moved(self, why: str) -> None:
+        """What this round goes by is gone: it does nothing, and another one looks again."""
+        self.plan, self.proof = Plan(), None
+        self.waits = RequeueAfter(0.0, QUEUED, why)
+
+    def overtaken(self, title: str, found: CredentialMark, recorded: CredentialMark) -> None:
+        """The server has a later password than norn_db knows of: nothing is done about it."""
+        text = (
+            f"{title} has its password of generation {found.generation}, and norn_db knows of "
+            f"generation {recorded.generation} only: norn_db is older than the server"
+        )
+        app = self.wanted.app
+        remedy = f"norn recover {app}: it shows each step first, and drops nothing"
+        self.plan = Plan((), (Problem(Severity.BLOCKING, OLDER, text, remedy),))
+        self.proof = None  # it was tried with the wrong one
 
     @property
     def verification(self) -> Verification | None:

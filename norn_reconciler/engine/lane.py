@@ -13,7 +13,6 @@ from itertools import chain
 from norn_reconciler import logs
 from norn_reconciler.engine.backoff import Backoff
 from norn_reconciler.engine.case import (
-    HELD,
     NOT_LEADER,
     PENDING,
     QUEUED,
@@ -26,6 +25,7 @@ from norn_reconciler.engine.guard import gate
 from norn_reconciler.engine.ledger import AppReport, Ledger, wanted_of
 from norn_reconciler.engine.probes import Probes
 from norn_reconciler.engine.roster import NEVER, same_wish
+from norn_reconciler.engine.status import HELD
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, Rejected, ServiceError, Unavailable
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey
@@ -45,6 +45,7 @@ from norn_reconciler.model.status import Event
 
 CHUNK = 100  # apps written in one round: a dropped file waits for one chunk at most
 PROOFS = 16  # apps that are logged in as at once
+AHEAD = 8  # generations of a password that are tried before it counts as somebody else's
 PROBE_EVERY = 3600.0  # seconds
 ENDPOINT = ("endpoint",)  # the endpoint's key among the backoffs; no app can have it
 
@@ -90,6 +91,7 @@ class Lane:
         try:
             await self._observe(cases)
             self._plan(cases)
+            await self._look_ahead([c for c in cases.values() if c.resets_password])
             acting = self._chunk(cases)
             if acting and self._may_write(acting):
                 await self._claim(acting)
@@ -168,6 +170,31 @@ class Lane:
             return
         gated = gate(plan, self._clock() >= case.entry.removals_from)
         case.plan, case.deferred = gated.allowed, gated.deferred
+
+    async def _look_ahead(self, cases: Sequence[Case]) -> None:
+        """Before a password is taken for changed by somebody: it may be a later one of norn's own,
+        of which an older norn_db that was put back knows nothing."""
+
+        async def one(case: Case) -> None:
+            app, key = case.wanted.app, self.provider.key
+            mark = self._ledger.service(key, app).mark
+            if mark != case.wanted.applied:
+                case.moved("norn_db knows of another password by now")
+                return
+            if mark is None or mark != self._ledger.credential(app, key).mark:
+                return  # it is to be set anyway: the first one, or what a person asked for
+            later = [
+                self._ledger.derived(app, key, mark.generation + n) for n in range(1, AHEAD + 1)
+            ]
+            try:
+                found = await self.provider.fits(case.entry.app, case.observed, later)
+            except Exception as fault:  # as in _wanted
+                case.error = case.error or self._surprised(app, fault)
+                return
+            if found is not None:
+                case.overtaken(self.provider.title, found.mark, mark)
+
+        await _few_at_once(one, cases)
 
     def _chunk(self, cases: Mapping[AppName, Case]) -> dict[AppName, Case]:
         """The apps to write for now; the others look again in the next round."""
@@ -330,10 +357,13 @@ class Lane:
                 case.unknown = str(self._surprised(app.name, fault))
 
         await _few_at_once(one, [cases[name] for name in due])
+        await self._look_ahead([cases[name] for name in due if cases[name].password_lost])
         now = self._clock()
         for name in due:
-            found = cases[name].verification
-            self.probes.done(name, cases[name].digest, bool(found and found.ok), now)
+            case, found = cases[name], cases[name].verification
+            # One that is overtaken is tried in each round: nothing else shows that it still is.
+            of = "" if case.plan.blocked is not None else case.digest
+            self.probes.done(name, of, bool(found and found.ok), now)
 
     def _whole(self, case: Case) -> bool:
         return (

@@ -62,6 +62,10 @@ class Ledger(Protocol):
         ...
 
     def credential(self, app: AppName, service: str) -> Credential: ...
+    def derived(self, app: AppName, service: str, generation: int) -> Credential:
+        """As `credential`, of another generation than the recorded one."""
+        ...
+
     async def claim(
         self,
         service: str,

@@ -62,7 +62,10 @@ class Mirror:
 
     def credential(self, app: AppName, service: str) -> Credential:
         mark = self.service(service, app).mark
-        return self._secrets.credential(app, service, mark.generation if mark else 1)
+        return self.derived(app, service, mark.generation if mark else 1)
+
+    def derived(self, app: AppName, service: str, generation: int) -> Credential:
+        return self._secrets.credential(app, service, generation)
 
     def verified(self, app: AppName) -> bool:
         record = self.records.get(app)

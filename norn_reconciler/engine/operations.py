@@ -1,5 +1,5 @@
-"""A person's requests, done by the writer: reconcile, confirm, adopt, rotate, forget, … Each
-is a row; the CLI puts it there and follows it."""
+"""A person's requests, done by the writer: reconcile, confirm, adopt, rotate, recover, forget, …
+Each is a row; the CLI puts it there and follows it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from norn_reconciler import logs
+from norn_reconciler.engine.book import log_event
 from norn_reconciler.engine.case import QUEUED, REPAIR
 from norn_reconciler.engine.digest import short
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.ledger import Ledger, wanted_of
+from norn_reconciler.engine.recovery import counted
+from norn_reconciler.engine.retrace import in_scope, retrace
 from norn_reconciler.engine.status import READY, TRUE
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, ServiceError, StoreUnavailable
@@ -115,6 +118,8 @@ class Operations:
         if operation.kind == "confirm":
             text = await self._confirm(operation.digest or "")
             return await self._end(operation, OperationState.DONE, text)
+        if operation.kind == "recover":
+            return await self._end(operation, OperationState.DONE, await self._recover(operation))
         if app is None or app not in book.records:
             raise ValueError(f"no app {app} is known: no file asked for it yet")
         match operation.kind:
@@ -231,6 +236,30 @@ class Operations:
         engine.enqueue([app])
         count = sum(len(rows) for rows in found.rows.values())
         return f"{f'{count} objects' if count > 1 else '1 object'} of {app} adopted"
+
+    async def _recover(self, operation: Operation) -> str:
+        """norn_db gets its records back in one transaction; the lanes see to the rest."""
+        engine, book = self._engine, self._engine.book
+        asked = operation.arguments.get("apps")
+        named = [AppName(str(a)) for a in asked] if isinstance(asked, list) else []
+        providers = {key: lane.provider for key, lane in engine.lanes.items()}
+        found = await retrace(in_scope(book.entries, named), providers, book)
+        if not found.parts:
+            return "nothing is left to recover"
+        if operation.digest != found.digest:
+            raise ValueError("what is there has changed since you saw it: run `norn recover` again")
+        apps = [app for app in found.parts if app in book.entries]
+        async with book.turn:
+            changes = found.changes(book)
+            await book.write(changes)
+            for app in apps:
+                book.begin(app)
+        for event in changes.events:
+            log_event(event)
+        for lane in engine.lanes.values():
+            lane.forgive(apps)
+        engine.enqueue(apps)
+        return f"norn_db has its records of {counted(found.parts)} again"
 
     async def _follow(self, operation: Operation) -> None:
         """It ends when each concerned service has reported of a round begun since, a rotation not

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from norn_reconciler.model.errors import Unavailable
+from norn_reconciler.model.fleet import Member
 from norn_reconciler.model.outcome import (
     Blocked,
     Converged,
@@ -21,6 +22,7 @@ SPEC = "SpecAccepted"
 MIGRATION = "MigrationPending"
 ISOLATION = "IsolationVerified"
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
+HELD = "RemovalHeld"  # access goes when a person says so
 REMOVED = "Removed"  # Ready's reason from the moment on that no file asks for the app
 
 
@@ -80,12 +82,25 @@ def isolation(
     return Condition(ISOLATION, TRUE, "Verified", text, now)
 
 
-def ready(conditions: Mapping[str, Condition], needed: set[str], now: datetime) -> Condition:
-    """The sum: True when each condition in `needed` (types) is."""
+def ready(
+    conditions: Mapping[str, Condition],
+    needed: set[str],
+    now: datetime,
+    *,
+    heard: bool = True,
+    held: str = "",
+) -> Condition:
+    """The sum: True when each condition in `needed` (types) is. heard: all are about the present
+    generation. held: no file asks for the app, and its removal waits: the guard's word."""
     parts = [conditions.get(kind) for kind in sorted(needed)]
     if any(part is None for part in parts):
         return Condition(READY, FALSE, "Progressing", "not all services were looked at yet", now)
     wrong = [part for part in parts if part is not None and bad(part)]
+    if not wrong and not heard:
+        return Condition(READY, FALSE, "Progressing", "a new generation is on its way", now)
+    if not wrong and held:
+        text = f"no file asks for it; its removal is held: {held}"
+        return Condition(READY, TRUE, HELD, text, now)
     if not wrong:
         return Condition(READY, TRUE, "Converged", "", now)
     status = FALSE if any(part.status == FALSE for part in wrong) else UNKNOWN
@@ -99,6 +114,18 @@ def removed(conditions: Mapping[str, Condition], held: str, now: datetime) -> Co
     why = f"its removal is held: {held}" if held else _told(open_still)
     text = "no file asks for it" + (f"; {why}" if why else "")
     return Condition(READY, FALSE, REMOVED, text, now)
+
+
+def asides(member: Member, now: datetime) -> Mapping[str, Condition | None]:
+    """What is told of an app whatever its services are at; None: there is nothing to tell."""
+    refused = pending = None
+    if member.rejected:
+        text = f"{member.rejected}; the last good version stays in force"
+        refused = Condition(SPEC, FALSE, "Rejected", text, now)
+    if member.migrations:
+        text = "migrations are not run by norn yet"
+        pending = Condition(MIGRATION, TRUE, "NotRun", text, now)
+    return {SPEC: refused, MIGRATION: pending}
 
 
 def bad(condition: Condition | None) -> bool:

@@ -44,6 +44,16 @@ class Wanted(Generic[D]):
             f"norn rotate {self.app}: it gets a new one, and its clients have to be restarted",
         )
 
+    def record_lost(self, key: ObjectKey) -> Problem:
+        """What to say of an object that looks like norn's own and that norn_db does not know."""
+        return Problem(
+            Severity.BLOCKING,
+            "Conflict",
+            f"{' '.join(key)} looks like norn's own, and norn_db has no record of it: norn_db is "
+            "empty, or older than the server",
+            f"norn recover {self.app}: it shows each step first, and drops nothing",
+        )
+
 
 class Effect(StrEnum):
     """CREATE: makes an object that was absent (claimed in the inventory first).

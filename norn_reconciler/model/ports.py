@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError
-from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Action, Plan, Wanted
 from norn_reconciler.model.secret import Credential
@@ -81,6 +81,25 @@ class Provider(Protocol[D, O, A]):
     def adoptable(self, wanted: Wanted[D], observed: O) -> Owned:
         """The rows that adoption would write (origin adopted) for the desired objects that exist
         on the server and are not owned. Pure."""
+        ...
+
+    def recoverable(self, wanted: Wanted[D], observed: O, proven: bool) -> Owned:
+        """The rows that norn_db has lost: desired objects that exist, have no row, and are norn's
+        by what the server says of them. proven: the user has a password that only norn can derive;
+        it is of origin made then. All else is adopted, so that norn never drops it. Pure."""
+        ...
+
+    async def fits(
+        self, app: App, observed: O, credentials: Sequence[Credential]
+    ) -> Credential | None:
+        """The first of `credentials` that the server has as the app's password; None when it has
+        another one, or no such user. Writes nothing. Raises ServiceError when nobody can tell: no
+        answer, no room, or a server that takes any password."""
+        ...
+
+    async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        """What bears norn's mark on the server, by app, whatever norn_db says of it. Raises
+        ServiceError."""
         ...
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:

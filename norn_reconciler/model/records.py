@@ -166,7 +166,8 @@ class OperationState(StrEnum):
 class Operation:
     """A person's request, done by the writer step by step.
 
-    kind: reconcile | confirm | adopt | forget | pause | resume. app is None for confirm.
+    kind: reconcile | confirm | adopt | rotate | recover | forget | pause | resume. app is None for
+    confirm and recover, which has the `apps` it is about among its arguments (none: all).
     digest: what the person saw and agreed to. result: one line for the person, when ended.
     """
 

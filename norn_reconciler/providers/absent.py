@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import Denied, ServiceError
-from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Action, Plan, Wanted
 from norn_reconciler.model.ports import Fence
@@ -50,6 +50,18 @@ class AbsentProvider:
         return wanted.owned
 
     def adoptable(self, wanted: Wanted[object], observed: object) -> Owned:
+        return {}
+
+    def recoverable(self, wanted: Wanted[object], observed: object, proven: bool) -> Owned:
+        return {}
+
+    async def fits(
+        self, app: App, observed: object, credentials: Sequence[Credential]
+    ) -> Credential | None:
+        raise self._fault()
+
+    async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        """Nothing that norn could look at."""
         return {}
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:

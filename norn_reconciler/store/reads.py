@@ -54,6 +54,11 @@ class StoreReads:
             )
         verdict(rows[0]["version_num"] if rows else None)
 
+    async def key_fingerprint(self) -> str | None:
+        """Of the master key that norn_db's credentials are derived from."""
+        rows = await self._read(queries.META)
+        return rows[0]["key_fingerprint"] if rows else None
+
     async def apps(self) -> Sequence[AppRecord]:
         """All known apps, by name."""
         return [codec.app_record(r) for r in await self._read(queries.APPS, {"app": None})]

@@ -18,7 +18,7 @@ import pytest
 
 from norn_reconciler.model.app import App, AppName, Section
 from norn_reconciler.model.errors import LeaseLost, ServiceError
-from norn_reconciler.model.inventory import Held, HeldState, Owned
+from norn_reconciler.model.inventory import Held, HeldState, Origin, Owned
 from norn_reconciler.model.outcome import Applied
 from norn_reconciler.model.plan import Action, Effect, Plan, Wanted
 from norn_reconciler.model.ports import AnyProvider
@@ -331,6 +331,56 @@ class ProviderContract(Subject):
         leaving = await world.plans([self.empty(app)])
         await world.apply(leaving)
         assert await self.foreign_state(app) == before
+
+    async def test_what_norn_db_has_lost_is_found_again(self, provider: AnyProvider) -> None:
+        world, app = World(provider), self.app()
+        await world.converge(app)
+        await self.put_data(app)
+        rows = world.owned.pop(app.name)
+        del world.marks[app.name]
+        problem = (await world.plans([app]))[app.name].blocked
+        assert problem is not None
+        assert (problem.reason, problem.remedy.split(":")[0]) == (
+            "Conflict",
+            f"norn recover {app.name}",
+        )
+        seen = (await world.observe([app]))[app.name]
+        unproven = provider.recoverable(world.wanted(app), seen, False)
+        assert {row.origin for row in unproven.values()} == {Origin.ADOPTED}
+        proven = provider.recoverable(world.wanted(app), seen, True)
+        assert proven.keys() == unproven.keys()
+        assert proven.keys() <= rows.keys()
+        assert any(row.origin is Origin.MADE for row in proven.values())
+        assert {k: r.server_id for k, r in proven.items()} == {
+            k: r.server_id for k, r in rows.items() if k in proven
+        }
+        assert proven.keys() <= (await provider.marked())[app.name]
+
+        world.owned[app.name], world.marks[app.name] = proven, credential(app.name).mark
+        assert not any(action.sets_credential for action in await world.converge(app))
+        assert world.owned[app.name].keys() == rows.keys()
+        assert (await provider.prove(app, credential(app.name))).ok
+        assert await self.has_data(app)
+
+    async def test_which_password_is_set_is_told(self, provider: AnyProvider) -> None:
+        world, app, absent = World(provider), self.app(), self.app()
+        await world.converge(app)
+        seen = await world.observe([app, absent])
+        known = credential(app.name)
+        others = [credential(app.name, n) for n in (2, 3)]
+        for tried in ([known, *others], [*others, known]):
+            assert await provider.fits(app, seen[app.name], tried) == known
+        assert await provider.fits(app, seen[app.name], others) is None
+        assert await provider.fits(app, seen[app.name], []) is None
+        assert await provider.fits(absent, seen[absent.name], [credential(absent.name)]) is None
+        assert absent.name not in await provider.marked()
+
+    async def test_what_is_foreign_is_not_recoverable(self, provider: AnyProvider) -> None:
+        world, app = World(provider), self.app()
+        await self.make_foreign(app)
+        seen = (await world.observe([app]))[app.name]
+        assert provider.recoverable(world.wanted(app), seen, False) == {}
+        assert app.name not in await provider.marked()
 
     async def test_confirm_is_stable(self, provider: AnyProvider) -> None:
         world, app = World(provider), self.app()

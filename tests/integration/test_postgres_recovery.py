@@ -491,3 +491,44 @@ async def test_a_lock_held_by_somebody_delays_one_app_only(admin: Admin) -> None
         await world.converge(*apps)
     finally:
         await provider.close()
+
+
+@pytest.mark.parametrize(
+    "barrier",
+    [
+        "ALTER ROLE {role} NOLOGIN",
+        "ALTER ROLE {role} CONNECTION LIMIT 0",
+        "ALTER DATABASE {database} CONNECTION LIMIT 0",
+        "ALTER DATABASE {database} ALLOW_CONNECTIONS false",
+        "REVOKE CONNECT ON DATABASE {database} FROM {role}",
+        "DROP DATABASE {database}",
+    ],
+)
+async def test_which_password_is_set_is_told_whatever_else_bars_the_way(
+    world: World, admin: Admin, app: App, barrier: str
+) -> None:
+    await world.converge(app)
+    seen = (await world.observe([app]))[app.name]
+    await admin.run(barrier.format(role=f'"{app.name}"', database=f'"{database_of(app.name)}"'))
+    known, other = credential(app.name), credential(app.name, 2)
+    assert not (await world.provider.prove(app, known)).ok
+    assert await world.provider.fits(app, seen, [other, known]) == known
+    assert await world.provider.fits(app, seen, [other]) is None
+
+
+async def test_where_verifiers_can_be_read_nobody_logs_in_to_tell(admin: Admin, app: App) -> None:
+    provider = PostgresProvider(Secret(admin.server.superuser_url), instance="super")
+    world = World(provider)  # type: ignore[arg-type]
+    try:
+        await world.converge(app)
+        seen = (await world.observe([app]))[app.name]
+        known, other = credential(app.name), credential(app.name, 2)
+        assert await provider.fits(app, seen, [other, known]) == known
+        await admin.as_app(
+            app.name, database_of(app.name), "ALTER ROLE {} PASSWORD 'own'", app.name
+        )
+        assert await provider.fits(app, seen, [other, known]) is None
+        await admin.run("ALTER ROLE {} PASSWORD NULL", app.name)
+        assert await provider.fits(app, seen, [other, known]) is None
+    finally:
+        await provider.close()

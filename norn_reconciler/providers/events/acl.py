@@ -6,7 +6,7 @@ Pure. Names are Kafka's own, upper case (`TOPIC`, `READ`, `ALLOW`, `LITERAL`).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -109,6 +109,20 @@ def wanted_acls(
             for kind, name, pattern, operations in patterns
             for operation in operations
         )
+    )
+
+
+def bears_norns_acls(app: str, acls: Collection[AclBinding]) -> bool:
+    """Whether these, of the app's principal, hold all that norn gives every app of this name."""
+    return set(wanted_acls(app, ())) <= set(acls)
+
+
+def granted_by_norn(app: str, topic: str, acls: Collection[AclBinding]) -> bool:
+    """Whether these hold all that norn gives on an app's own topic."""
+    who = principal(app)
+    return all(
+        AclBinding(who, "TOPIC", topic, "LITERAL", "*", "ALLOW", operation) in acls
+        for operation in TOPIC_OPERATIONS
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin, Owned
 from norn_reconciler.model.plan import Effect, Wanted
+from norn_reconciler.providers.events.acl import bears_norns_acls, granted_by_norn
 from norn_reconciler.providers.events.actions import AlterConfig, EventsAction, user_key
 from norn_reconciler.providers.events.state import (
     TOPIC,
@@ -53,6 +54,28 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> Owned:
     key = user_key(desired.app)
     if desired.declared and observed.mechanisms and key not in wanted.owned:
         found[key] = Held(USER, desired.app, origin=Origin.ADOPTED)
+    return found
+
+
+def recoverable(wanted: Wanted[Desired], observed: Observed, proven: bool) -> Owned:
+    """See Provider.recoverable. The ACLs that norn gives are the witness, beside a SCRAM user."""
+    desired = wanted.desired
+    found: dict[ObjectKey, Held] = {}
+    key = user_key(desired.app)
+    ours = key in wanted.owned
+    if desired.declared and observed.mechanisms and not ours:
+        ours = proven or bears_norns_acls(desired.app, observed.acls)
+        if ours:
+            origin = Origin.MADE if proven else Origin.ADOPTED
+            found[key] = Held(USER, desired.app, origin=origin)
+    for spec in desired.topics if ours else ():
+        state, name = observed.topics.get(spec.name), (TOPIC, spec.name)
+        if (
+            state is not None
+            and name not in wanted.owned
+            and granted_by_norn(desired.app, spec.name, observed.acls)
+        ):
+            found[name] = Held(*name, origin=Origin.ADOPTED, server_id=state.topic_id)
     return found
 
 

@@ -7,8 +7,15 @@ from dataclasses import replace
 
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import Denied, ServiceError
+from norn_reconciler.model.inventory import ObjectKey
 from norn_reconciler.model.plan import Wanted
-from norn_reconciler.providers.events.acl import AclBinding, grants_reaching, principal
+from norn_reconciler.providers.events.acl import (
+    AclBinding,
+    bears_norns_acls,
+    granted_by_norn,
+    grants_reaching,
+    principal,
+)
 from norn_reconciler.providers.events.client import EventsClient
 from norn_reconciler.providers.events.faults import SCRAM_NEEDED
 from norn_reconciler.providers.events.read import (
@@ -75,6 +82,22 @@ async def observe(
 def names_norn_user(wanted: Wanted[Desired]) -> bool:
     """Whether the user of this name is norn's, so that its ACLs are no stranger's."""
     return (USER, wanted.desired.app) in wanted.owned
+
+
+def marked(acls: Iterable[AclBinding]) -> Mapping[AppName, frozenset[ObjectKey]]:
+    """Users with the ACLs that norn gives an app, and the topics that it gave them. Pure."""
+    by_principal: dict[str, set[AclBinding]] = {}
+    for acl in acls:
+        by_principal.setdefault(acl.principal, set()).add(acl)
+    found: dict[AppName, frozenset[ObjectKey]] = {}
+    for who, theirs in by_principal.items():
+        app = AppName(who.removeprefix(principal("")))
+        if not bears_norns_acls(app, theirs):
+            continue
+        literal = {a.name for a in theirs if a.type == "TOPIC" and a.pattern == "LITERAL"}
+        topics = {(TOPIC, name) for name in literal if granted_by_norn(app, name, theirs)}
+        found[app] = frozenset({(USER, app), *topics})
+    return found
 
 
 def _config_keys(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from norn_reconciler.model.inventory import HeldState, Origin
 from norn_reconciler.model.plan import Plan, Problem, Wanted
-from norn_reconciler.providers.events.acl import AclBinding, rules
+from norn_reconciler.providers.events.acl import AclBinding, granted_by_norn, rules
 from norn_reconciler.providers.events.actions import (
     ACL,
     AlterConfig,
@@ -23,6 +23,7 @@ from norn_reconciler.providers.events.actions import (
     acl_name,
     user_key,
 )
+from norn_reconciler.providers.events.inventory import recoverable
 from norn_reconciler.providers.events.problems import (
     foreign_grants,
     foreign_topic,
@@ -58,8 +59,11 @@ def plan(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
 
 def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
     desired, owned = wanted.desired, wanted.owned
-    if observed.mechanisms and user_key(desired.app) not in owned:
-        return Plan(problems=(foreign_user(desired.app),))
+    lost = recoverable(wanted, observed, proven=False)
+    user = user_key(desired.app)
+    if observed.mechanisms and user not in owned:
+        theirs = wanted.record_lost(user) if user in lost else foreign_user(desired.app)
+        return Plan(problems=(theirs,))
     problems: list[Problem] = []
     actions: list[EventsAction] = []
     strangers: set[str] = set()
@@ -71,7 +75,10 @@ def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]
             actions.append(CreateTopic.of(spec, made_before=confirmed))
         elif held is None:
             strangers.add(spec.name)
-            problems.append(foreign_topic(desired.app, spec.name))
+            key = (TOPIC, spec.name)
+            problems.append(
+                wanted.record_lost(key) if key in lost else foreign_topic(desired.app, spec.name)
+            )
         else:
             problems += topic_differs(spec, state, held)
             actions += _topic_changes(spec, state, held.settings)
@@ -153,12 +160,22 @@ def _acls(
     }
     for rule in rules(want - observed.acls):
         yield GrantAcl(ACL, acl_name(rule), rule)
-    surplus = observed.acls - want
+    surplus = observed.acls - want - _of_lost_topics(wanted, observed, strangers)
     dropped = {acl for acl in surplus if _of_dropped_topic(acl, wanted)}
     for rule in rules(dropped):
         yield RevokeAcl(ACL, acl_name(rule), rule)
     for rule in rules(surplus - dropped):
         yield DeleteAcl(ACL, acl_name(rule), rule)
+
+
+def _of_lost_topics(
+    wanted: Wanted[Desired], observed: Observed, strangers: set[str]
+) -> frozenset[AclBinding]:
+    """What the app has on topics that look like norn's own: it works with them, and keeps that
+    until norn_db knows of them again."""
+    app, acls = wanted.desired.app, observed.acls
+    lost = {name for name in strangers if granted_by_norn(app, name, acls)}
+    return frozenset(a for a in acls if a.pattern == "LITERAL" and a.name in lost)
 
 
 def _of_dropped_topic(acl: AclBinding, wanted: Wanted[Desired]) -> bool:

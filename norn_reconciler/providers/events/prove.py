@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Sequence
 
-from norn_reconciler.model.errors import Unavailable
+from norn_reconciler.model.errors import Rejected, Unavailable
 from norn_reconciler.model.outcome import (
     NEIGHBOUR_OPEN,
     NO_RIGHTS,
@@ -14,7 +15,7 @@ from norn_reconciler.model.outcome import (
     WRONG_PASSWORD,
     Proof,
 )
-from norn_reconciler.model.secret import Secret
+from norn_reconciler.model.secret import Credential, Secret
 from norn_reconciler.providers.events.endpoint import Endpoint
 from norn_reconciler.providers.events.login import LoginRefused, log_in, session
 from norn_reconciler.providers.events.state import MECHANISM, SERVICE
@@ -48,6 +49,21 @@ async def prove(
             await asyncio.sleep(_PAUSE)
         else:
             return Proof(True, _ms(started))
+
+
+async def fits(
+    endpoint: Endpoint, user: str, credentials: Sequence[Credential]
+) -> Credential | None:
+    """The first of these passwords that the broker takes. Raises ServiceError when nobody can
+    tell."""
+    if not endpoint.sasl or await _takes(endpoint, user, Secret(secrets.token_urlsafe(32))):
+        raise Rejected(
+            SERVICE, "the broker takes a wrong password: which one is right cannot be told"
+        )
+    for credential in credentials:
+        if await _takes(endpoint, user, credential.password):
+            return credential
+    return None
 
 
 async def trespass(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError
-from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Wanted
 from norn_reconciler.model.ports import Fence
@@ -20,10 +20,10 @@ from norn_reconciler.providers.events.apply import apply
 from norn_reconciler.providers.events.client import EventsClient
 from norn_reconciler.providers.events.diagnose import diagnose
 from norn_reconciler.providers.events.endpoint import Endpoint
-from norn_reconciler.providers.events.observe import names_norn_user, observe
+from norn_reconciler.providers.events.observe import marked, names_norn_user, observe
 from norn_reconciler.providers.events.plan import plan
-from norn_reconciler.providers.events.prove import prove, trespass
-from norn_reconciler.providers.events.read import read_topics
+from norn_reconciler.providers.events.prove import fits, prove, trespass
+from norn_reconciler.providers.events.read import read_acls, read_topics
 from norn_reconciler.providers.events.section import EventsSection, variable
 from norn_reconciler.providers.events.state import (
     MECHANISM,
@@ -113,6 +113,20 @@ class EventsProvider:
 
     def adoptable(self, wanted: Wanted[Desired], observed: Observed) -> Owned:
         return inventory.adoptable(wanted, observed)
+
+    def recoverable(self, wanted: Wanted[Desired], observed: Observed, proven: bool) -> Owned:
+        return inventory.recoverable(wanted, observed, proven)
+
+    async def fits(
+        self, app: App, observed: Observed, credentials: Sequence[Credential]
+    ) -> Credential | None:
+        if MECHANISM not in observed.mechanisms or not credentials:
+            return None
+        async with self._logins:
+            return await fits(self._apps_way_in, app.name, credentials)
+
+    async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        return marked(await read_acls(self._client))
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         section = app.sections.get(SERVICE)

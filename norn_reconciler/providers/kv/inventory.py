@@ -17,7 +17,13 @@ from norn_reconciler.providers.kv.actions import (
     SaveUsers,
     SetUser,
 )
-from norn_reconciler.providers.kv.plan import RULES, SAVED, owns, wanted_rules
+from norn_reconciler.providers.kv.plan import (
+    RULES,
+    SAVED,
+    looks_like_norns,
+    owns,
+    wanted_rules,
+)
 from norn_reconciler.providers.kv.rules import Rules, differences
 from norn_reconciler.providers.kv.state import NAMESPACE, USER, Desired, Observed
 
@@ -51,6 +57,16 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> Owned:
     if desired.namespace is None or observed.user is None or owns(wanted, observed.user):
         return {}
     return {(USER, desired.app): Held(USER, desired.app, origin=Origin.ADOPTED)}
+
+
+def recoverable(wanted: Wanted[Desired], observed: Observed, proven: bool) -> Owned:
+    """A row for the app's user, when norn_db has none and it is norn's."""
+    desired, key = wanted.desired, (USER, wanted.desired.app)
+    if desired.namespace is None or observed.user is None or key in wanted.owned:
+        return {}
+    if proven:
+        return {key: Held(*key)}
+    return {key: Held(*key, origin=Origin.ADOPTED)} if looks_like_norns(wanted, observed) else {}
 
 
 def _user(

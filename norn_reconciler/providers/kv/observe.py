@@ -8,10 +8,11 @@ from valkey.exceptions import ResponseError
 
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import ServiceError, Unavailable
+from norn_reconciler.model.inventory import ObjectKey
 from norn_reconciler.providers.kv.client import KvClient
-from norn_reconciler.providers.kv.rules import Rules, parse
+from norn_reconciler.providers.kv.rules import Rules, parse, shapes_of_commands
 from norn_reconciler.providers.kv.session import Command, Reply
-from norn_reconciler.providers.kv.state import Observed, Persistence
+from norn_reconciler.providers.kv.state import USER, Observed, Persistence
 
 WHERE_SAVED: tuple[Command, ...] = (("CONFIG", "GET", "aclfile"), ("INFO", "server"))
 
@@ -43,6 +44,19 @@ async def observe(
             name in client.unended,
         )
         for name in names
+    }
+
+
+async def marked(client: KvClient) -> Mapping[AppName, frozenset[ObjectKey]]:
+    """Users with the very commands that norn gives an app. Raises ServiceError."""
+    (lines,) = await client.ask((("ACL", "LIST"),))
+    if isinstance(lines, ResponseError):
+        raise client.fault(lines)
+    shapes = shapes_of_commands(client.missing)
+    return {
+        AppName(name): frozenset({(USER, name)})
+        for name, rules in users_of(lines).items()
+        if rules.commands in shapes
     }
 
 

@@ -49,6 +49,8 @@ def plan(wanted: Wanted[Desired], observed: Observed, reserved: frozenset[str]) 
     if wanted.desired.namespace is None:
         return Plan(tuple(_removed(wanted, observed)))
     if observed.user is not None and not owns(wanted, observed.user):
+        if looks_like_norns(wanted, observed):
+            return Plan(problems=(wanted.record_lost((USER, app)),))
         return Plan(problems=(_foreign(app),))
     actions = sorted(_declared(wanted, observed), key=lambda action: action.phase)
     return Plan(tuple(actions), tuple(_warnings(wanted, observed)))
@@ -85,6 +87,16 @@ def owns(wanted: Wanted[Desired], user: Rules) -> bool:
     if row is None:
         return False
     return row.state is not HeldState.CLAIMED or wanted.desired.password_sha256 in user.passwords
+
+
+def looks_like_norns(wanted: Wanted[Desired], observed: Observed) -> bool:
+    """Whether a user of which norn_db has no row has a password that only norn can derive, or to
+    the letter the rules that norn gives."""
+    user, desired = observed.user, wanted.desired
+    if user is None or desired.namespace is None or (USER, desired.app) in wanted.owned:
+        return False
+    rules = replace(wanted_rules(wanted, observed), passwords=user.passwords)
+    return desired.password_sha256 in user.passwords or not differences(rules, user)
 
 
 def holds(rules: Rules, user: Rules, row: Held | None) -> tuple[Difference, ...]:

@@ -9,7 +9,7 @@ from valkey.exceptions import ResponseError
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError
-from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Wanted
 from norn_reconciler.model.ports import Fence
@@ -79,6 +79,19 @@ class KvProvider:
 
     def adoptable(self, wanted: Wanted[Desired], observed: Observed) -> Owned:
         return inventory.adoptable(wanted, observed)
+
+    def recoverable(self, wanted: Wanted[Desired], observed: Observed, proven: bool) -> Owned:
+        return inventory.recoverable(wanted, observed, proven)
+
+    async def fits(
+        self, app: App, observed: Observed, credentials: Sequence[Credential]
+    ) -> Credential | None:
+        """The server shows the hashes: nobody has to log in."""
+        stored = observed.user.passwords if observed.user is not None else frozenset()
+        return next((c for c in credentials if sha256_of(c) in stored), None)
+
+    async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        return await observe.marked(self._client)
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         section = app.sections.get(SERVICE)

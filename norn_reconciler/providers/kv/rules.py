@@ -114,6 +114,12 @@ def app_rules(
     )
 
 
+def shapes_of_commands(missing: frozenset[str]) -> frozenset[tuple[str, ...]]:
+    """The command rules that an app's user may have from norn."""
+    commands = _commands_without(missing)
+    return frozenset({commands, (*commands, "+info")})
+
+
 def _channel(namespace: str, pattern: str) -> str:
     """Held to the prefix. Keyspace notifications bear the key behind a word of the server's."""
     event = KEYSPACE.match(pattern)

@@ -149,6 +149,45 @@ async def _ask(
         raise translate(fault) from fault
 
 
+# What the server says only to whom it has let in by password. InitPostgres in its postinit.c.
+_KNOWN = (
+    "is not permitted to log in",
+    "too many connections for role",
+    "too many connections for database",
+    "permission denied for database",
+    "is not currently accepting connections",
+    "cannot connect to invalid database",
+)
+
+
+async def takes(url: Secret, name: str, seconds: float, trust: Trust) -> bool:
+    """Whether the server takes the password in `url`, whatever else stands in the way. Raises
+    ServiceError when nobody can tell."""
+
+    async def attempt() -> None:
+        async with logged_in(url, name, seconds, trust):
+            pass
+
+    try:
+        await bounded(attempt(), seconds)
+    except DearLogin:
+        return False  # none that norn ever set
+    except psycopg.Error as fault:
+        words = message(fault)
+        if any(known in words for known in _KNOWN) or _no_such_database(words):
+            return True
+        if refused_login(fault) == WRONG_PASSWORD:
+            return False
+        raise Unavailable(SERVICE, words) from fault
+    except (TimeoutError, OSError) as fault:
+        raise translate(fault) from fault
+    return True
+
+
+def _no_such_database(words: str) -> bool:
+    return words.startswith("database ") and words.endswith("does not exist")
+
+
 async def _passes(url: Secret, name: str, seconds: float, trust: Trust, full: str) -> bool:
     """Whether the server lets this login in. full: its word when only a limit stood in the way,
     which it looks at after what is asked about here."""

@@ -213,5 +213,30 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> dict[tuple[str, st
     return rows
 
 
+def recoverable(wanted: Wanted[Desired], observed: Observed, proven: bool) -> Owned:
+    """See Provider.recoverable. The comment on the role is the witness: a role cannot set its own;
+    a database has none but the role that owns it."""
+    name, role = wanted.desired.database, observed.role
+    rows: dict[tuple[str, str], Held] = {}
+    if name is None or role is None:
+        return rows
+    ours = role_standing(wanted, observed) is Standing.OURS
+    if (ROLE, role.name) not in wanted.owned and (
+        proven or role.comment == role_comment(wanted.app)
+    ):
+        row, ours = _adopted(ROLE, role.name, role.oid), True
+        rows[row.key] = replace(row, origin=Origin.MADE) if proven else row
+    database = observed.databases.get(name)
+    if (
+        ours
+        and database is not None
+        and not database.invalid
+        and database.owner == role.name
+        and (DATABASE, name) not in wanted.owned
+    ):
+        rows[DATABASE, name] = _adopted(DATABASE, name, database.oid)
+    return rows
+
+
 def _adopted(kind: str, name: str, oid: int) -> Held:
     return Held(kind, name, HeldState.OWNED, Origin.ADOPTED, str(oid))

@@ -10,6 +10,7 @@ from norn_reconciler.providers.postgres.ownership import (
     Standing,
     group_standing,
     held_databases,
+    recoverable,
 )
 from norn_reconciler.providers.postgres.state import DATABASE, PUBLIC, ROLE, Desired, Observed, Role
 
@@ -36,7 +37,10 @@ def _blocking(
 ) -> Iterator[Problem]:
     name, role = wanted.desired.database or "", wanted.desired.role
     adopt = f"norn adopt {wanted.app}"
-    if role_is is Standing.FOREIGN:
+    lost = recoverable(wanted, observed, proven=False)
+    if (ROLE, role) in lost:
+        yield wanted.record_lost((ROLE, role))
+    elif role_is is Standing.FOREIGN:
         yield Problem(
             Severity.BLOCKING,
             "Conflict",
@@ -52,7 +56,9 @@ def _blocking(
             f"give it another name; if a norn made it whose records are lost: {adopt}",
         )
     database = observed.databases.get(name)
-    if database_is is Standing.FOREIGN and database is not None:
+    if (DATABASE, name) in lost:
+        yield wanted.record_lost((DATABASE, name))
+    elif database_is is Standing.FOREIGN and database is not None:
         yield Problem(
             Severity.BLOCKING,
             "Conflict",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError, Unavailable
-from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Problem, Severity, Wanted
 from norn_reconciler.model.ports import Fence
@@ -140,6 +140,20 @@ class PostgresProvider:
 
     def adoptable(self, wanted: Wanted[Desired], observed: Observed) -> Owned:
         return ownership.adoptable(wanted, observed)
+
+    def recoverable(self, wanted: Wanted[Desired], observed: Observed, proven: bool) -> Owned:
+        return ownership.recoverable(wanted, observed, proven)
+
+    async def fits(
+        self, app: App, observed: Observed, credentials: Sequence[Credential]
+    ) -> Credential | None:
+        if observed.role is None or not credentials:
+            return None
+        database = self.desired(app, credentials[0]).database or app.name
+        return await self._wire.fits(app.name, database, credentials)
+
+    async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        return await self._wire.marked()
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         database = self.desired(app, credential).database

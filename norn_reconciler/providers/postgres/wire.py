@@ -5,24 +5,32 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
 
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import Unavailable
+from norn_reconciler.model.errors import Rejected, Unavailable
+from norn_reconciler.model.inventory import ObjectKey
 from norn_reconciler.model.outcome import Health, Proof
 from norn_reconciler.model.plan import Wanted
 from norn_reconciler.model.secret import Credential, Secret
-from norn_reconciler.providers.postgres import diagnose, login
+from norn_reconciler.providers.postgres import diagnose, login, verifier
 from norn_reconciler.providers.postgres.apply import Applier
 from norn_reconciler.providers.postgres.client import AdminClient, Session, session_name
 from norn_reconciler.providers.postgres.database_actions import InsideAction
 from norn_reconciler.providers.postgres.endpoint import Endpoint
 from norn_reconciler.providers.postgres.faults import translate
 from norn_reconciler.providers.postgres.observe import Observer
-from norn_reconciler.providers.postgres.state import SERVICE, Desired, Observed
+from norn_reconciler.providers.postgres.state import (
+    COMMENT_PREFIX,
+    DATABASE,
+    ROLE,
+    SERVICE,
+    Desired,
+    Observed,
+)
 
 _LOGINS = 8  # apps that are logged in as at once: each takes a process of the server's
 
@@ -37,6 +45,24 @@ class Way:
     sslmode: str
     seconds: float
     instance: str
+
+
+_MARKED = """
+SELECT r.rolname, d.datname
+  FROM pg_roles r LEFT JOIN pg_database d ON d.datdba = r.oid
+ WHERE shobj_description(r.oid, 'pg_authid') = %s || r.rolname
+"""
+
+
+async def _verifier(session: Session, role: str) -> str | None:
+    """The stored password of a role; None where the admin may not read it."""
+    if not session.authid_readable:
+        return None
+    cursor = await session.conn.execute(
+        "SELECT coalesce(rolpassword, '') FROM pg_authid WHERE rolname = %s", [role]
+    )
+    row = await cursor.fetchone()
+    return str(row[0]) if row else ""
 
 
 class Wire:
@@ -65,6 +91,53 @@ class Wire:
         url = way.apps.app_url(role, credential.password, database, way.sslmode)
         async with self._logins:
             return await login.prove(url, self._name, way.seconds, way.apps.trust)
+
+    async def fits(
+        self, role: str, database: str, credentials: Sequence[Credential]
+    ) -> Credential | None:
+        """By the stored verifier where the admin may read it, else by logging in, past any pooler.
+        Raises ServiceError."""
+        try:
+            stored = await self.client.read(lambda session: _verifier(session, role))
+        except (psycopg.Error, TimeoutError, OSError) as fault:
+            raise translate(fault) from fault
+        if stored is not None:
+            return await asyncio.to_thread(
+                lambda: next((c for c in credentials if verifier.matches(stored, c.password)), None)
+            )
+        way = self._way
+
+        async def takes(password: Secret) -> bool:
+            url = way.admin.app_url(role, password, database, way.sslmode)
+            return await login.takes(url, self._name, way.seconds, way.admin.trust)
+
+        async with self._logins:
+            if await takes(Secret(secrets.token_urlsafe(32))):
+                raise Rejected(
+                    SERVICE, "the server takes a wrong password: which is right cannot be told"
+                )
+            for credential in credentials:
+                if await takes(credential.password):
+                    return credential
+        return None
+
+    async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        """Roles with norn's comment, and the databases they own. Raises ServiceError."""
+
+        async def ask(session: Session) -> list[tuple[str, str | None]]:
+            cursor = await session.conn.execute(_MARKED, [COMMENT_PREFIX])
+            return list(await cursor.fetchall())
+
+        try:
+            rows = await self.client.read(ask)
+        except (psycopg.Error, TimeoutError, OSError) as fault:
+            raise translate(fault) from fault
+        found: dict[AppName, set[ObjectKey]] = {}
+        for role, database in rows:
+            keys = found.setdefault(AppName(role), {(ROLE, role)})
+            if database is not None:
+                keys.add((DATABASE, database))
+        return {app: frozenset(keys) for app, keys in found.items()}
 
     async def trespass(self, desired: Desired, database: str, closed: Iterable[str]) -> Proof:
         """database: the app's own; closed: some that it must not get into."""

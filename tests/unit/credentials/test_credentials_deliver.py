@@ -182,3 +182,12 @@ def test_what_a_crash_left_goes_with_the_file(tmp_path: Path) -> None:
     (tmp_path / ".mail.env.new").write_text("A=secret\n")
     assert not deliver.remove(tmp_path, "mail")
     assert [p.name for p in tmp_path.iterdir()] == [".mail2.env.new"]
+
+
+def test_whether_a_file_says_just_that(tmp_path: Path) -> None:
+    folder = tmp_path / "credentials"
+    assert not deliver.holds(folder, "mail", {"A": "1"})
+    deliver.write(folder, "mail", {"A": "1"})
+    assert deliver.holds(folder, "mail", {"A": "1"})
+    assert not deliver.holds(folder, "mail", {"A": "2"})
+    assert not deliver.holds(folder, "other", {"A": "1"})

@@ -88,6 +88,10 @@ class Boxes:
     silent: ServiceError | None = None
     poisoned: Mapping[str, ServiceError] = field(default_factory=dict)
     proof: bool = True
+    passwords: dict[str, int] = field(default_factory=dict)  # app → generation that is set
+    tried: list[tuple[str, list[int]]] = field(default_factory=list)
+    witnessed: set[str] = field(default_factory=set)  # apps that bear norn's mark
+    marks: dict[AppName, frozenset] = field(default_factory=dict)
     observations: list[frozenset[str]] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
 
@@ -152,6 +156,20 @@ class Boxes:
             for n in wanted.desired
             if n in observed and ("box", n) not in wanted.owned
         }
+
+    def recoverable(self, wanted, observed, proven: bool) -> Owned:
+        """Any box whose app has a password that is norn's, or a witness."""
+        return self.adoptable(wanted, observed) if proven or wanted.app in self.witnessed else {}
+
+    async def fits(self, app: App, observed, credentials: Sequence[Credential]):
+        if self.silent is not None:
+            raise self.silent
+        stored = self.passwords.get(app.name)
+        self.tried.append((app.name, [c.mark.generation for c in credentials]))
+        return next((c for c in credentials if c.mark.generation == stored), None)
+
+    async def marked(self):
+        return self.marks
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         return {"BOX": app.name}
@@ -224,6 +242,7 @@ class MemoryStore:
 @dataclass
 class MemoryDelivery:
     delivered: set[str] = field(default_factory=set)
+    other: set[str] = field(default_factory=set)  # apps whose file says something else
 
     calls: list[str] = field(default_factory=list)
 
@@ -232,6 +251,9 @@ class MemoryDelivery:
         new = app.name not in self.delivered
         self.delivered.add(app.name)
         return new
+
+    def agrees(self, app: App, passwords: object) -> bool:
+        return app.name not in self.other
 
     def withdraw(self, app: AppName) -> bool:
         here = app in self.delivered

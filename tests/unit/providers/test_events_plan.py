@@ -258,7 +258,7 @@ def test_the_user(
 
 
 def test_a_user_that_is_not_norns_blocks_all() -> None:
-    plan = PROVIDER.plan(wanted("in", owned={}), server(topics={}))
+    plan = PROVIDER.plan(wanted("in", owned={}), server(topics={}, acls=()))
     assert plan.actions == ()
     assert plan.blocked is not None
     assert (plan.blocked.reason, plan.blocked.remedy) == ("Conflict", "norn adopt mail")
