@@ -240,9 +240,8 @@ async def test_a_password_that_is_nobodys_is_drift_as_ever() -> None:
     assert "drift.detected" in drifted.store.events()
 
 
-async def test_a_server_that_cannot_tell_delays_the_repair_and_one_that_takes_any_does_not() -> (
-    None
-):
+async def test_a_server_that_cannot_tell_yet_delays_the_repair() -> None:
+    """One that takes any password never will, and does not."""
     for fault, lost in ((Rejected("box", "takes any"), True), (Unavailable("box", "full"), False)):
         drifted = await converged()
         drifted.service.proof, drifted.service.unsure = False, fault
