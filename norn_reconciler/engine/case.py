@@ -64,7 +64,8 @@ class Case:
         return (
             self.settled
             and not self.acted
-            and self.plan.blocked is None  # else norn_db is the one that is behind
+            and self.error is None  # else nobody could tell whether it is a later one of norn's
+            and self.plan.blocked is None  # else it is, and norn_db is behind
             and self.proof is not None
             and self.proof.kind == WRONG_PASSWORD
         )

@@ -188,6 +188,8 @@ class Lane:
             ]
             try:
                 found = await self.provider.fits(case.entry.app, case.observed, later)
+            except Rejected:
+                return  # it takes any password: that says nothing of this one
             except Exception as fault:  # as in _wanted
                 case.error = case.error or self._surprised(app, fault)
                 return

@@ -10,8 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from norn_reconciler.store.revisions import HEAD, REVISIONS
+from norn_reconciler.store.revisions import HEAD
 from tests.acceptance.harness import Norn, spec, until
+from tests.older_schema import OLDER, undo_the_last_migration
 
 REVISION = "SELECT version_num FROM reconciler.alembic_version"
 
@@ -50,23 +51,9 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
     found.close()
 
 
-def change(norn: Norn, *statements: str) -> None:
-    with psycopg.connect(norn.norn_db, autocommit=True) as conn:
-        for statement in statements:
-            conn.execute(statement)
-
-
-def as_an_older_program_left_it(norn: Norn) -> None:
-    """What the last migration made is undone: its column is not looked at in a quiet term."""
-    change(
-        norn,
-        "ALTER TABLE reconciler.meta DROP COLUMN held",
-        f"UPDATE reconciler.alembic_version SET version_num = '{REVISIONS[-2]}'",
-    )
-
-
 def as_a_newer_program_left_it(norn: Norn) -> None:
-    change(norn, "UPDATE reconciler.alembic_version SET version_num = '9999'")
+    with psycopg.connect(norn.norn_db, autocommit=True) as conn:
+        conn.execute("UPDATE reconciler.alembic_version SET version_num = '9999'")
 
 
 def test_a_daemon_that_was_upgraded_first_waits_for_the_older_leader(
@@ -76,7 +63,7 @@ def test_a_daemon_that_was_upgraded_first_waits_for_the_older_leader(
     norn.write("older.yaml", spec(app, kv=False, events=False))
     with norn.daemon(NORN_INSTANCE="the-older") as older:
         norn.until_ready(app)
-        as_an_older_program_left_it(norn)
+        undo_the_last_migration(norn.norn_db)
         with norn.daemon(NORN_INSTANCE="the-newer", NOTIFY_SOCKET=systemd.path) as newer:
             until(lambda: newer.events("schema.waited"), told=newer.log.read_text)
             time.sleep(4.5)  # two more looks
@@ -87,7 +74,7 @@ def test_a_daemon_that_was_upgraded_first_waits_for_the_older_leader(
             assert systemd.heard("STATUS=norn_db's schema ")
             assert systemd.heard("EXTEND_TIMEOUT_USEC=")
             assert not systemd.heard("READY=1")
-            assert norn.rows(REVISION) == [{"version_num": REVISIONS[-2]}]
+            assert norn.rows(REVISION) == [{"version_num": OLDER}]
 
             assert older.stop() == 0
 
@@ -99,7 +86,7 @@ def test_a_daemon_that_was_upgraded_first_waits_for_the_older_leader(
 
 def test_it_stands_by_when_a_person_upgrades_norn_db_meanwhile(norn: Norn) -> None:
     with norn.daemon(NORN_INSTANCE="the-older"):
-        as_an_older_program_left_it(norn)
+        undo_the_last_migration(norn.norn_db)
         with norn.daemon(NORN_INSTANCE="the-newer") as newer:
             until(lambda: newer.events("schema.waited"), told=newer.log.read_text)
             norn.run("db", "upgrade")

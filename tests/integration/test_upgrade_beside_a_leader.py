@@ -6,9 +6,12 @@ import psycopg
 import pytest
 
 from norn_reconciler import compose
-from norn_reconciler.model.errors import SchemaMismatch
+from norn_reconciler.model.errors import SchemaInUse
 from norn_reconciler.settings import Settings
 from norn_reconciler.store import lease as leases
+from norn_reconciler.store.queries import REVISION
+from norn_reconciler.store.revisions import HEAD
+from tests.older_schema import OLDER, undo_the_last_migration
 
 
 async def test_an_older_schema_is_left_alone_while_somebody_holds_the_lease(
@@ -20,15 +23,15 @@ async def test_an_older_schema_is_left_alone_while_somebody_holds_the_lease(
     try:
         await compose.upgraded(settings, leader)
         lease, fence = await leases.acquire(leader, 60.0)
-        with psycopg.connect(fresh_norn_db, autocommit=True) as conn:
-            conn.execute("DELETE FROM reconciler.alembic_version")
-            with pytest.raises(SchemaMismatch, match="leader is at work on it"):
-                await compose.upgraded(settings, late)
-            assert conn.execute("SELECT 1 FROM reconciler.alembic_version").fetchone() is None
-            conn.execute("INSERT INTO reconciler.alembic_version VALUES (%s)", ["0001"])
-            conn.execute("ALTER TABLE reconciler.meta DROP COLUMN held")
+        undo_the_last_migration(fresh_norn_db)
+        with pytest.raises(SchemaInUse, match="leader is at work on it"):
+            await compose.upgraded(settings, late)
+        with psycopg.connect(fresh_norn_db) as conn:
+            assert conn.execute(REVISION).fetchall() == [(OLDER,)]
         await leases.release(leader, lease, fence)
         await compose.upgraded(settings, late)
+        with psycopg.connect(fresh_norn_db) as conn:
+            assert conn.execute(REVISION).fetchall() == [(HEAD,)]
     finally:
         await leader.close()
         await late.close()

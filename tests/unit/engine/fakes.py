@@ -86,6 +86,7 @@ class Boxes:
     neighbours: list[str | None] = field(default_factory=list)
     open: str = ""  # what a trespasser found, in words
     silent: ServiceError | None = None
+    unsure: ServiceError | None = None  # why it cannot be told which password is set
     poisoned: Mapping[str, ServiceError] = field(default_factory=dict)
     proof: bool = True
     passwords: dict[str, int] = field(default_factory=dict)  # app → generation that is set
@@ -162,8 +163,8 @@ class Boxes:
         return self.adoptable(wanted, observed) if proven or wanted.app in self.witnessed else {}
 
     async def fits(self, app: App, observed, credentials: Sequence[Credential]):
-        if self.silent is not None:
-            raise self.silent
+        if self.unsure is not None:
+            raise self.unsure
         stored = self.passwords.get(app.name)
         self.tried.append((app.name, [c.mark.generation for c in credentials]))
         return next((c for c in credentials if c.mark.generation == stored), None)

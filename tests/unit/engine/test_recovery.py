@@ -14,10 +14,10 @@ from norn_reconciler.engine.recovery import Recovery
 from norn_reconciler.engine.rekey import rekeyed, rekeying
 from norn_reconciler.engine.retrace import GENERATIONS, in_scope, retrace
 from norn_reconciler.model.app import App, AppName
-from norn_reconciler.model.errors import NornError, Unavailable
+from norn_reconciler.model.errors import NornError, Rejected, Unavailable
 from norn_reconciler.model.fleet import Member
 from norn_reconciler.model.inventory import Held, HeldState, Origin
-from norn_reconciler.model.outcome import Blocked, Converged
+from norn_reconciler.model.outcome import Blocked, Converged, Failed
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import (
     AppRecord,
@@ -130,7 +130,7 @@ async def test_an_adopted_user_that_keeps_its_password_keeps_it() -> None:
 
 
 async def test_a_service_that_cannot_tell_is_a_fault_and_nothing_is_recorded() -> None:
-    for fault in ("silent", "down"):
+    for fault in ("unsure", "down"):
         lost = await world()
         lost.service.passwords["a"] = 1
         setattr(lost.service, fault, Unavailable("box", "no room"))
@@ -238,6 +238,19 @@ async def test_a_password_that_is_nobodys_is_drift_as_ever() -> None:
     await drifted.round()
     assert drifted.book.service("box", A).mark == CredentialMark(LOST, 1)
     assert "drift.detected" in drifted.store.events()
+
+
+async def test_a_server_that_cannot_tell_yet_delays_the_repair() -> None:
+    """One that takes any password never will, and does not."""
+    for fault, lost in ((Rejected("box", "takes any"), True), (Unavailable("box", "full"), False)):
+        drifted = await converged()
+        drifted.service.proof, drifted.service.unsure = False, fault
+        drifted.engine.lanes["box"].probes.at_once(A)
+        await drifted.round()
+        mark = drifted.book.service("box", A).mark
+        assert mark is not None
+        assert (mark.fingerprint == LOST) is lost
+        assert isinstance(drifted.outcome("a"), Failed) is not lost
 
 
 async def test_a_password_recorded_meanwhile_is_not_taken_for_drift() -> None:
