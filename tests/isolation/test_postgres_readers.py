@@ -274,6 +274,7 @@ def test_what_a_reader_can_do_there_all_the_same(scene: Scene) -> None:
         with pytest.raises(psycopg.errors.LockNotAvailable):
             own.execute("SET lock_timeout = '100ms'; ALTER TABLE old ADD z int")
         conn.execute("COMMIT")
+        assert left_by_vacuum(own, while_open=conn) > 0
         own.execute(
             "CREATE FUNCTION door() RETURNS void LANGUAGE sql SECURITY DEFINER"
             " AS 'INSERT INTO public.old VALUES (77)'"
@@ -292,6 +293,22 @@ def test_what_a_reader_can_do_there_all_the_same(scene: Scene) -> None:
             "<insufficient privilege>"
         }
         conn.execute(SQL("DROP DATABASE {}").format(Identifier(database_of(scene.reader))))
+
+
+def left_by_vacuum(own: Connection, while_open: Connection) -> int:
+    """Bytes of an emptied table while a transaction is open that could still see its rows."""
+    own.execute("CREATE TABLE emptied AS SELECT generate_series(1, 1000) AS x")
+    while_open.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM old")
+    own.execute("DELETE FROM emptied")
+    sizes = []
+    for statement in ("SELECT 1", "COMMIT"):
+        while_open.execute(statement)
+        own.execute("VACUUM emptied")
+        row = own.execute("SELECT pg_relation_size('emptied')").fetchone()
+        assert row is not None
+        sizes.append(int(row[0]))
+    assert sizes[1] == 0, "once it is over they are cleared away"
+    return sizes[0]
 
 
 @pytest.mark.parametrize("trap", ["view", "policy", "index"])
