@@ -11,12 +11,14 @@ def main() -> None:
     # What imports make lives to the end: to look for garbage in it is a tenth of a short command.
     gc.set_threshold(20_000, 20, 20)
     from norn_reconciler.cli.app import app, load  # noqa: PLC0415 -- keeps `import` of the package cheap
-    from norn_reconciler.model.errors import NornError  # noqa: PLC0415
+    from norn_reconciler.model.errors import NornError, ServiceError  # noqa: PLC0415
 
     load(sys.argv[1] if len(sys.argv) > 1 else "")
     gc.freeze()
     try:
         app()
+    except ServiceError as fault:
+        sys.exit(f"norn: {fault.service}: {fault}" + (f" ({fault.remedy})" if fault.remedy else ""))
     except NornError as fault:
         sys.exit(f"norn: {fault}")
     except KeyboardInterrupt:

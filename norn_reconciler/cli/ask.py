@@ -21,7 +21,19 @@ WaitOption = Annotated[
 ]
 
 
-def _request(kind: str, name: str | None, digest: str | None, wait: bool, timeout: float) -> None:
+def _request(
+    kind: str,
+    name: str | None,
+    digest: str | None,
+    wait: bool,
+    timeout: float,
+    aside: bool = False,
+) -> None:
+    """aside: what is said goes to standard error, since standard output is for a program."""
+
+    def say(text: str) -> None:
+        typer.echo(text, err=aside)
+
     async def run() -> Operation | None:
         async with compose.open_store(settings(), role="cli") as store:
             number = await store.request(
@@ -35,13 +47,13 @@ def _request(kind: str, name: str | None, digest: str | None, wait: bool, timeou
             )
             lease = await store.lease_holder()
             if not lease.held:
-                typer.echo(
+                say(
                     f"Noted as operation {number}. No daemon is running: "
                     "the next `norn run` or `norn apply` does it."
                 )
                 return None
             if not wait:
-                typer.echo(f"Noted as operation {number}; {lease.holder} does it.")
+                say(f"Noted as operation {number}; {lease.holder} does it.")
                 return None
             until = time.monotonic() + timeout
             while time.monotonic() < until:
@@ -59,8 +71,9 @@ def _request(kind: str, name: str | None, digest: str | None, wait: bool, timeou
     ended = asyncio.run(run())
     if ended is None:
         return
-    typer.echo(ended.result, err=ended.state is OperationState.FAILED)
-    if ended.state is OperationState.FAILED:
+    failed = ended.state is OperationState.FAILED
+    typer.echo(ended.result, err=failed or aside)
+    if failed:
         raise typer.Exit(1)
 
 
@@ -95,7 +108,8 @@ def adopt(
 ) -> None:
     """Take over a database, role, user or topics that exist already, after showing what changes.
 
-    What is adopted is never dropped. [dim]norn adopt billing[/dim]
+    What is adopted keeps its data and its password (norn rotate gives it a new one), and is never
+    dropped. With --output json it only shows, unless --yes. [dim]norn adopt billing[/dim]
     """
     found = asyncio.run(oneshot.look_for_adoption(settings(), AppName(name)))
     rows = [
@@ -107,19 +121,43 @@ def adopt(
         for service, plan in found.plans.items()
         for action in plan.actions
     ]
-    if not found.rows:
-        typer.echo(f"Nothing of {name} is there to adopt.")
-        return
-    if output_as is Output.JSON:
+    problems = [(s, problem) for s, plan in found.plans.items() for problem in plan.problems]
+    as_json = output_as is Output.JSON
+    if as_json:
         columns = ("service", "kind", "object", "action", "summary")
         output.as_json(
-            {"digest": found.digest, "steps": [dict(zip(columns, r, strict=True)) for r in rows]}
+            {
+                "digest": found.digest,
+                "steps": [dict(zip(columns, r, strict=True)) for r in rows],
+                "problems": [
+                    {
+                        "service": service,
+                        "severity": problem.severity.value,
+                        "reason": problem.reason,
+                        "message": problem.message,
+                        "remedy": problem.remedy,
+                    }
+                    for service, problem in problems
+                ],
+            }
         )
-    else:
+    elif rows:
         output.table(("SERVICE", "KIND", "OBJECT", "ACTION", "WHAT HAPPENS"), rows, empty="")
+        for service, problem in problems:
+            typer.echo(f"{problem.severity.value}: {service}: {problem.message}")
+            if problem.remedy:
+                typer.echo(f"  do: {problem.remedy}")
+    if not rows:
+        typer.echo(
+            f"Nothing of {name} is there to adopt: see norn status {name}.",
+            err=as_json,
+        )
+        return
+    if as_json and not yes:
+        return
     if not yes:
         typer.confirm(f"Adopt {name} so?", abort=True)
-    _request("adopt", name, found.digest, True, timeout)
+    _request("adopt", name, found.digest, True, timeout, aside=as_json)
 
 
 @app.command()

@@ -168,8 +168,11 @@ class Operations:
             entry = book.entries.get(app)
             if entry is None or entry.leaving:
                 raise ValueError(f"no file asks for {app}")
+            # Nothing is settled with another password: setting it is nobody's drift.
             rows = {
-                (key, app): replace(row, mark=CredentialMark(DUE, _next(row.mark)))
+                (key, app): replace(
+                    row, desired_digest=None, mark=CredentialMark(DUE, _next(row.mark))
+                )
                 for key in sorted(entry.app.sections)
                 if (row := book.service(key, app)).mark is not None or book.owned(key, app)
             }
@@ -198,7 +201,7 @@ class Operations:
         providers = {key: lane.provider for key, lane in engine.lanes.items()}
         found = await adoption(app, providers, book)
         if not found.rows:
-            return f"nothing of {app} is there to adopt"
+            return f"nothing of {app} is there to adopt: see norn status {app}"
         if digest != found.digest:
             raise ValueError(
                 f"what is there has changed since you saw it: run `norn adopt {app}` again"
@@ -210,7 +213,12 @@ class Operations:
                 book.begin(app)
         engine.enqueue([app])
         count = sum(len(rows) for rows in found.rows.values())
-        return f"{count} objects of {app} are adopted"
+        blocked = [p for plan in found.plans.values() if (p := plan.blocked) and p.remedy]
+        first = f"first {'; '.join(p.remedy for p in blocked)}; then " if blocked else ""
+        return (
+            f"{count} objects of {app} are adopted, with the passwords that they have. "
+            f"Next: {first}norn rotate {app} when its clients can be restarted"
+        )
 
     async def _follow(self, operation: Operation) -> None:
         """A reconcile ends when each concerned service has reported of a round begun since."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import Denied, ServiceError
+from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Action, Plan, Wanted
@@ -51,6 +52,9 @@ class AbsentProvider:
 
     def adoptable(self, wanted: Wanted[object], observed: object) -> Owned:
         return {}
+
+    async def survey(self, held: Mapping[AppName, Owned]) -> Sequence[Found]:
+        return ()
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         raise self._fault()

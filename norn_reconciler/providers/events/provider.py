@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError
+from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Wanted
@@ -32,6 +33,7 @@ from norn_reconciler.providers.events.state import (
     Observed,
     TopicSpec,
 )
+from norn_reconciler.providers.events.survey import survey
 
 _LOGINS_AT_ONCE = 24  # apps; a broker lets a wrong password wait for 100 ms before it says no
 
@@ -113,6 +115,9 @@ class EventsProvider:
 
     def adoptable(self, wanted: Wanted[Desired], observed: Observed) -> Owned:
         return inventory.adoptable(wanted, observed)
+
+    async def survey(self, held: Mapping[AppName, Owned]) -> Sequence[Found]:
+        return await survey(self._client, held)
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         section = app.sections.get(SERVICE)

@@ -40,8 +40,11 @@ SELECT r.rolname, r.oid::int8, r.rolcanlogin, r.rolsuper, r.rolcreatedb, r.rolcr
        -- what else it set for itself is its own, and may be of any size
        ARRAY(SELECT left(c, 200) FROM unnest(r.rolconfig) c WHERE c LIKE 'temp\_file\_limit=%%'),
        shobj_description(r.oid, 'pg_authid'),
-       pg_has_role(r.oid, 'USAGE') AND pg_has_role(r.oid, %(set)s)
-  FROM pg_roles r
+       pg_has_role(r.oid, 'USAGE') AND pg_has_role(r.oid, %(set)s),
+       a.rolsuper OR NOT r.rolsuper AND (
+         pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
+         OR a.rolcreaterole AND NOT r.rolreplication AND %(version)s < 160000)
+  FROM pg_roles r JOIN pg_roles a ON a.rolname = current_user
  WHERE r.rolname = ANY(%(roles)s::text[])
 """
 
@@ -61,7 +64,8 @@ SELECT d.datname, d.oid::int8, pg_get_userbyid(d.datdba), d.datallowconn, d.datc
        d.datistemplate,
        ARRAY(SELECT x.privilege_type
                FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) x
-              WHERE x.grantee = d.datdba)
+              WHERE x.grantee = d.datdba),
+       pg_has_role(d.datdba, 'USAGE')
   FROM pg_database d
  WHERE d.datname = ANY(%(databases)s::text[]) OR d.oid = ANY(%(oids)s::oid[])
 """
@@ -194,6 +198,7 @@ async def _read(session: Session, asked: _Asked) -> _Read:
         "oids": _array(map(str, asked.oids)),
         "ours": COMMENT_PREFIX,
         "set": "SET" if session.version >= 160000 else "MEMBER",
+        "version": session.version,
     }
     queries = [_SERVER, _ROLES, _MEMBERS, _DATABASES, _GRANTS, _SETTINGS, _SESSIONS]
     if session.authid_readable:
@@ -226,7 +231,7 @@ def _roles(roles: Rows, members: Rows, sessions: Rows) -> dict[str, Role]:
     for _, role, number in sessions:
         count[role] += number
     found = {}
-    for name, oid, *attributes, limit, expires, config, comment, usable in roles:
+    for name, oid, *attributes, limit, expires, config, comment, usable, ruled in roles:
         login, superuser, createdb, createrole, replication, bypassrls, inherit = attributes
         found[name] = Role(
             name,
@@ -243,6 +248,7 @@ def _roles(roles: Rows, members: Rows, sessions: Rows) -> dict[str, Role]:
             dict(setting.split("=", 1) for setting in config or ()),
             comment,
             usable,
+            ruled,
             sessions=count[name],
             members=frozenset(inside[name]),
             member_of=frozenset(within[name]),
@@ -276,8 +282,9 @@ def _databases(databases: Rows, grants: Rows, settings: Rows, sessions: Rows) ->
             frozenset(granted[name]),
             set_on[name],
             count[name],
+            ruled,
         )
-        for name, oid, owner, allowed, limit, template, rights in databases
+        for name, oid, owner, allowed, limit, template, rights, ruled in databases
     ]
 
 

@@ -11,6 +11,7 @@ from norn_reconciler.model.plan import Wanted
 from norn_reconciler.providers.postgres.actions import PostgresAction
 from norn_reconciler.providers.postgres.database_actions import CreateExtension, HardenSchema
 from norn_reconciler.providers.postgres.state import (
+    BOOTSTRAP_OID,
     DATABASE,
     EXTENSION,
     HARDENED,
@@ -151,6 +152,8 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> dict[tuple[str, st
     rows: dict[tuple[str, str], Held] = {}
     if name is None:
         return rows
+    if role is not None and role.oid == BOOTSTRAP_OID:
+        return rows  # nor its database: an app can't own it
     if role is not None and role_standing(wanted, observed) is Standing.FOREIGN:
         rows[ROLE, role.name] = _adopted(ROLE, role.name, role.oid)
     database = observed.databases.get(name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError, Unavailable
+from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Problem, Severity, Wanted
@@ -137,6 +138,9 @@ class PostgresProvider:
 
     def adoptable(self, wanted: Wanted[Desired], observed: Observed) -> Owned:
         return ownership.adoptable(wanted, observed)
+
+    async def survey(self, held: Mapping[AppName, Owned]) -> Sequence[Found]:
+        return await self._wire.survey(held, self._users, self._databases)
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         database = self.desired(app, credential).database

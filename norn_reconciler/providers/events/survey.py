@@ -1,0 +1,222 @@
+"""Users and topics that could be apps': what `norn import` makes specs of. Four requests."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import Denied, ServiceError
+from norn_reconciler.model.found import Found
+from norn_reconciler.model.inventory import Owned
+from norn_reconciler.providers.events.acl import AclBinding, own_prefix
+from norn_reconciler.providers.events.client import EventsClient
+from norn_reconciler.providers.events.faults import SCRAM_NEEDED
+from norn_reconciler.providers.events.read import read_acls, read_configs, read_topics, read_users
+from norn_reconciler.providers.events.state import (
+    MECHANISM,
+    SERVICE,
+    TOPIC,
+    USER,
+    ConfigValue,
+    TopicState,
+)
+
+_PRINCIPAL = "User:"
+_RULES_THE_CLUSTER = frozenset({"ALL", "ALTER", "ALTER_CONFIGS", "CLUSTER_ACTION"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """topics: without the brokers' own. users: SCRAM user → its mechanisms."""
+
+    topics: Mapping[str, TopicState]
+    acls: Collection[AclBinding]
+    users: Mapping[str, Collection[str]]
+
+
+async def survey(client: EventsClient, held: Mapping[AppName, Owned]) -> list[Found]:
+    """Raises ServiceError."""
+    if not await client.has_scram():
+        raise Denied(SERVICE, SCRAM_NEEDED, remedy="upgrade the broker")
+    rows = {key for owned in held.values() for key in owned}
+    topics = {
+        name: state
+        for name, state in (await read_topics(client)).topics.items()
+        if not _brokers_own(name) and (TOPIC, name) not in rows
+    }
+    acls = await read_acls(client)
+    users = await read_users(client)
+    configs = await read_configs(client, dict.fromkeys(topics))
+    seen = {
+        name: TopicState(s.topic_id, s.partitions, s.replication, _config(configs.get(name, {})))
+        for name, s in topics.items()
+    }
+    norn = {name for kind, name in rows if kind == USER} | {client.username or ""}
+    return judge(Cluster(seen, acls, users), norn)
+
+
+def _brokers_own(topic: str) -> bool:
+    return topic.startswith(("__", "_redpanda")) or topic == "_schemas"
+
+
+def _config(found: Mapping[str, ConfigValue] | ServiceError) -> Mapping[str, ConfigValue]:
+    """What was set on the topic itself. Raises what the broker said instead."""
+    if isinstance(found, ServiceError):
+        raise found
+    return {key: value for key, value in found.items() if value.own}
+
+
+def judge(cluster: Cluster, norn: Collection[str]) -> list[Found]:
+    """Would-be apps by name, then what leads to none. norn: users that are norn's. Pure."""
+    access = _Access.of(cluster.acls)
+    names = (set(cluster.users) | access.users) - set(norn) - {"*"}
+    admins = {user for user in names if user in access.admins}
+    topics, notes, loose = _assigned(cluster.topics, access, names - admins)
+    apps = [
+        _app(user, cluster, access, topics.get(user, []), notes.get(user, []))
+        for user in sorted(names - admins)
+    ]
+    words = [
+        *loose,
+        *(
+            f"user {user} may administer the cluster: it is left out"
+            for user in sorted(admins)
+        ),
+        *(
+            f"ACLs of {who} are no user's, and stay: {count} of them"
+            for who, count in sorted(access.others.items())
+        ),
+    ]  # fmt: skip
+    return [*apps, *(Found("", notes=(text,)) for text in words)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """literal: topic → user → operations; prefixed: prefix → the same. others: principals that are
+    no single user → how many ACLs they have."""
+
+    literal: Mapping[str, Mapping[str, set[str]]]
+    prefixed: Mapping[str, Mapping[str, set[str]]]
+    users: frozenset[str]
+    admins: frozenset[str]
+    others: Mapping[str, int]
+
+    @classmethod
+    def of(cls, acls: Iterable[AclBinding]) -> _Access:
+        literal: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        prefixed: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        users: set[str] = set()
+        admins: set[str] = set()
+        others: dict[str, int] = defaultdict(int)
+        for acl in acls:
+            user = acl.principal.removeprefix(_PRINCIPAL)
+            if not acl.principal.startswith(_PRINCIPAL) or user == "*":
+                others[acl.principal] += 1
+                continue
+            users.add(user)
+            if acl.permission != "ALLOW":
+                continue
+            if acl.type == "CLUSTER" and acl.operation in _RULES_THE_CLUSTER:
+                admins.add(user)
+            if acl.type == "TOPIC" and acl.name != "*":
+                where = literal if acl.pattern == "LITERAL" else prefixed
+                where[acl.name][user].add(acl.operation)
+        return cls(literal, prefixed, frozenset(users), frozenset(admins), others)
+
+    def to(self, topic: str) -> dict[str, set[str]]:
+        """User → what it may do with the topic, by ACLs that name it or what it begins with."""
+        found: dict[str, set[str]] = defaultdict(set)
+        rules = [self.literal.get(topic, {})]
+        rules += [by for prefix, by in self.prefixed.items() if topic.startswith(prefix)]
+        for by_user in rules:
+            for user, operations in by_user.items():
+                found[user] |= operations
+        return found
+
+
+def _assigned(
+    topics: Mapping[str, TopicState], access: _Access, names: Collection[str]
+) -> tuple[dict[str, list[dict[str, object]]], dict[str, list[str]], list[str]]:
+    """Each topic with the one user that writes it (or alone reads it); words to those who share
+    one, and about topics that nobody's user leads to."""
+    given: dict[str, list[dict[str, object]]] = defaultdict(list)
+    notes: dict[str, list[str]] = defaultdict(list)
+    loose: list[str] = []
+    for name, state in sorted(topics.items()):
+        users = {user: ops for user, ops in access.to(name).items() if user in names}
+        writers = sorted(user for user, ops in users.items() if ops & {"WRITE", "ALL"})
+        readers = sorted(u for u, ops in users.items() if "READ" in ops and u not in writers)
+        if len(writers) == 1 or (not writers and len(readers) == 1):
+            owner = (writers or readers)[0]
+            given[owner].append(_topic(name, state, [r for r in readers if r != owner]))
+            if not writers:
+                notes[owner].append(
+                    f"topic {name} is only read by it; it could write it, too, then"
+                )
+            continue
+        if not writers and not readers:
+            loose.append(
+                f"topic {name} is granted to no user: name it in the spec of the app that it is for"
+            )
+            continue
+        how = f"is written by {', '.join(writers)}" if writers else "has readers only"
+        read = f"read by {', '.join(readers)}" if readers else ""
+        loose.append(
+            f"topic {name} {how}{' and ' if read and writers else ': ' if read else ''}{read}: "
+            "a spec gives it to one app, which names the others that may read it as `readers`; only "
+            "that app writes it then"
+        )
+        for user in (*writers, *readers):
+            notes[user].append(
+                f"topic {name} {how}: it is in nobody's spec yet, and adopting takes it away from "
+                "this app unless its spec names it, or the owner's names this app among `readers`"
+            )
+    return given, notes, loose
+
+
+def _topic(name: str, state: TopicState, readers: list[str]) -> dict[str, object]:
+    topic: dict[str, object] = {
+        "name": name,
+        "partitions": state.partitions,
+        "replication": state.replication,
+    }
+    if readers:
+        topic["readers"] = readers
+    if state.config:
+        topic["config"] = {key: value.value for key, value in sorted(state.config.items())}
+    return topic
+
+
+def _app(
+    user: str,
+    cluster: Cluster,
+    access: _Access,
+    topics: list[dict[str, object]],
+    notes: list[str],
+) -> Found:
+    said = list(notes)
+    mechanisms = cluster.users.get(user, ())
+    if not mechanisms:
+        said.append("there are ACLs for it and no SCRAM user: norn makes one as soon as it may")
+    elif MECHANISM not in mechanisms:
+        said.append(
+            f"it logs in by {', '.join(sorted(mechanisms))} only: norn rotate makes that {MECHANISM}"
+        )
+    if user not in access.users:
+        said.append(
+            "nothing is granted to it: if the brokers' settings name it as a superuser, which "
+            "cannot be seen from outside, it is no app"
+        )
+    beyond = sorted(
+        prefix
+        for prefix, by in access.prefixed.items()
+        if user in by and not prefix.startswith(own_prefix(user))
+    )
+    for prefix in beyond:
+        said.append(
+            f"it has every topic that begins with {prefix}: a spec names topics one by one (beside "
+            f"its own, {own_prefix(user)}…), so those that come later are not its"
+        )
+    return Found(user, {"topics": topics}, tuple(said))
