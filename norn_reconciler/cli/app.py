@@ -19,6 +19,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "ask": frozenset({"reconcile", "confirm", "adopt", "rotate", "forget", "pause", "resume"}),
     "look": frozenset({"status", "describe", "events", "env"}),
     "specs": frozenset({"validate", "schema"}),
+    "survey": frozenset({"import"}),
     "check": frozenset({"health", "doctor", "db"}),
     "key": frozenset({"key"}),
 }

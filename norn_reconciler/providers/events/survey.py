@@ -14,6 +14,7 @@ from norn_reconciler.providers.events.acl import AclBinding, own_prefix
 from norn_reconciler.providers.events.client import EventsClient
 from norn_reconciler.providers.events.faults import SCRAM_NEEDED
 from norn_reconciler.providers.events.read import read_acls, read_configs, read_topics, read_users
+from norn_reconciler.providers.events.section import may_be_app
 from norn_reconciler.providers.events.state import (
     MECHANISM,
     SERVICE,
@@ -150,11 +151,15 @@ def _assigned(
         readers = sorted(u for u, ops in users.items() if "READ" in ops and u not in writers)
         if len(writers) == 1 or (not writers and len(readers) == 1):
             owner = (writers or readers)[0]
-            given[owner].append(_topic(name, state, [r for r in readers if r != owner]))
+            others = [reader for reader in readers if reader != owner]
+            given[owner].append(_topic(name, state, [r for r in others if may_be_app(r)]))
+            notes[owner] += [
+                f"topic {name} is read by {r}, which can't be an app by that name; its ACL stays"
+                for r in others
+                if not may_be_app(r)
+            ]
             if not writers:
-                notes[owner].append(
-                    f"topic {name} is only read by it; it could write it, too, then"
-                )
+                notes[owner].append(f"topic {name}: it only reads it now, and could write it then")
             continue
         if not writers and not readers:
             loose.append(
@@ -165,8 +170,8 @@ def _assigned(
         read = f"read by {', '.join(readers)}" if readers else ""
         loose.append(
             f"topic {name} {how}{' and ' if read and writers else ': ' if read else ''}{read}: "
-            "a spec gives it to one app, which names the others that may read it as `readers`; only "
-            "that app writes it then"
+            "a spec gives it to one app, which alone writes it then, and names as `readers` the "
+            "others that may read it"
         )
         for user in (*writers, *readers):
             notes[user].append(
@@ -202,7 +207,7 @@ def _app(
         said.append("there are ACLs for it and no SCRAM user: norn makes one as soon as it may")
     elif MECHANISM not in mechanisms:
         said.append(
-            f"it logs in by {', '.join(sorted(mechanisms))} only: norn rotate makes that {MECHANISM}"
+            f"it logs in by {', '.join(sorted(mechanisms))}: norn rotate makes that {MECHANISM}"
         )
     if user not in access.users:
         said.append(

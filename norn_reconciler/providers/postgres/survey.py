@@ -6,14 +6,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import Owned
 from norn_reconciler.providers.postgres.actions import quoted
-from norn_reconciler.providers.postgres.client import Session
 from norn_reconciler.providers.postgres.section import refused_database
 from norn_reconciler.providers.postgres.state import COMMENT_PREFIX, DATABASE, ROLE, UNLIMITED
+
+if TYPE_CHECKING:
+    from norn_reconciler.providers.postgres.client import Session
 
 _ROLES = r"""
 SELECT rolname, rolcanlogin, rolsuper, rolconnlimit, shobj_description(oid, 'pg_authid')
@@ -103,7 +106,7 @@ def _homeless(database: Store, owner: Login | None, held: bool) -> str:
     if owner is None or owner.superuser:
         return (
             f"database {name} is owned by {database.owner}, a superuser, which no app can be: make "
-            f"a role for it (CREATE ROLE … LOGIN PASSWORD …; ALTER DATABASE {name} OWNER TO …; and, "
+            f"a role for it (CREATE ROLE … LOGIN PASSWORD …; ALTER DATABASE {name} OWNER TO …; "
             "inside, ALTER … OWNER TO … for its schemas, tables and functions), then import that"
         )
     return ""
@@ -140,8 +143,6 @@ def _notes(role: Login, chosen: str, databases: list[str]) -> Iterator[str]:
     if role.connections <= 0:
         limit = "no limit of" if role.connections == UNLIMITED else f"a limit of {role.connections}"
         yield f"its role has {limit} connections; without `connections:` the limit is 50"
-    yield (
-        "extensions cannot be seen from outside: those that are there stay, and need not be named"
-    )
+    yield "extensions cannot be seen from outside: those that are there stay, named here or not"
     if role.comment is not None and role.comment.startswith(COMMENT_PREFIX):
         yield "its comment says that norn made it: was norn_db lost? Adopting takes it up again"
