@@ -12,7 +12,7 @@ from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError
 from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import Owned
-from norn_reconciler.model.plan import Wanted
+from norn_reconciler.model.plan import PASSWORD_KEPT, Wanted
 from norn_reconciler.model.ports import AnyProvider, SecretSource
 
 
@@ -109,5 +109,9 @@ def _lines(provider: AnyProvider, want: Wanted[object], seen: object) -> tuple[s
     return (
         *(f"adopt {held.kind} {held.name}" for held in rows.values()),
         *(action.summary() for action in plan.actions),
-        *(f"{p.severity.value}: {sentence(p.message, p.remedy)}" for p in plan.problems),
+        *(
+            f"{p.severity.value}: {sentence(p.message, p.remedy)}"
+            for p in plan.problems
+            if p.reason != PASSWORD_KEPT  # of every adoption, so the spec's head says it once
+        ),
     )
