@@ -17,7 +17,8 @@ from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.model.errors import NornError, ServiceError
 from norn_reconciler.oneshot import read
 from norn_reconciler.settings import Settings
-from norn_reconciler.spec.draft import Draft, check, text
+from norn_reconciler.spec.draft import Draft, text
+from norn_reconciler.spec.trial import check
 from norn_reconciler.specs_folder import holders_of, own_users, rules_of
 
 

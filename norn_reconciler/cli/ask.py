@@ -15,6 +15,7 @@ from norn_reconciler.cli import output
 from norn_reconciler.cli.app import AppArgument, Output, OutputOption, app, settings
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.records import Operation, OperationState
+from norn_reconciler.spec.findings import printable
 
 WaitOption = Annotated[
     float, typer.Option("--timeout", help="seconds to wait for the daemon's answer")
@@ -144,9 +145,9 @@ def adopt(
     elif rows:
         output.table(("SERVICE", "KIND", "OBJECT", "ACTION", "WHAT HAPPENS"), rows, empty="")
         for service, problem in problems:
-            typer.echo(f"{problem.severity.value}: {service}: {problem.message}")
+            typer.echo(printable(f"{problem.severity.value}: {service}: {problem.message}"))
             if problem.remedy:
-                typer.echo(f"  do: {problem.remedy}")
+                typer.echo(printable(f"  do: {problem.remedy}"))
     if not rows:
         typer.echo(
             f"Nothing of {name} is there to adopt: see norn status {name}.",

@@ -11,6 +11,7 @@ import typer
 from norn_reconciler import importing
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import Output, OutputOption, app, settings
+from norn_reconciler.engine.status import sentence
 from norn_reconciler.importing import Import, Saved
 from norn_reconciler.spec.draft import Draft, text
 from norn_reconciler.spec.findings import printable
@@ -42,7 +43,7 @@ def import_(
     else:
         _overview(found)
     for service, fault in found.faults.items():
-        typer.echo(f"error: {service}: {fault}", err=True)
+        typer.echo(printable(f"error: {service}: {sentence(str(fault), fault.remedy)}"), err=True)
     if found.faults or (names and any(s.path is None for s in saved)):
         raise typer.Exit(1)
 

@@ -1,30 +1,21 @@
-"""Specs that norn writes itself (`norn import`): plain data and words → a file's text, and whether
-the fleet would take it. What comes from servers may hold anything: values are quoted by the YAML
-library, words go into comments with whatever is unprintable escaped. Pure."""
+"""Specs that norn writes itself (`norn import`): plain data and words → a file's text. What comes
+from servers may hold anything: values are quoted by the YAML library, words go into comments with
+whatever is unprintable escaped. Pure."""
 
 from __future__ import annotations
 
 import io
 import textwrap
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ruamel.yaml import YAML
 
-from norn_reconciler.model.app import App, AppName
-from norn_reconciler.spec.claims import Claims
-from norn_reconciler.spec.document import LONGEST_APP, valid_app_name
-from norn_reconciler.spec.findings import Finding, errors, printable
-from norn_reconciler.spec.fleet import settle
-from norn_reconciler.spec.load import Document, Loaded, load
-from norn_reconciler.spec.read import Content, Stamp
-from norn_reconciler.spec.rules import Rules
-from norn_reconciler.spec.scan import Scan
+from norn_reconciler.spec.findings import printable
 
 MODELINE = "# yaml-language-server: $schema=./infraspec.schema.json"
 _WIDTH = 98
-_WHOLE = ""  # in place of a service: the spec as a whole
+WHOLE = ""  # in place of a service: the spec as a whole
 Words = Mapping[str, tuple[str, ...]]  # by service, or of the whole
 
 
@@ -41,7 +32,7 @@ class Draft:
 
     @property
     def usable(self) -> bool:
-        return _WHOLE not in self.refused and any(k not in self.refused for k in self.sections)
+        return WHOLE not in self.refused and any(k not in self.refused for k in self.sections)
 
     @property
     def file(self) -> str:
@@ -50,76 +41,6 @@ class Draft:
     def refuse(self, part: str, *why: str) -> Draft:
         """part: a service, or "" for the whole."""
         return replace(self, refused={**self.refused, part: (*self.refused.get(part, ()), *why)})
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """drafts: with what the checks refused. apps: those that may stand, as the fleet has them."""
-
-    drafts: tuple[Draft, ...]
-    apps: Mapping[AppName, App]
-
-
-def check(drafts: Iterable[Draft], rules: Rules, holders: Claims) -> Checked:
-    """Try the drafts as if they were files beside what is there. What an error is about is refused,
-    and the rest is tried again. holders: names that apps of the fleet have or ask for."""
-    tried = [_alone(_named(draft), rules) for draft in drafts]
-    while True:
-        documents: dict[str, Document] = {}
-        for draft in tried:
-            if draft.usable and (document := _load(draft, rules).document) is not None:
-                documents[draft.file] = document
-        settled = settle(Scan(documents=documents), {}, holders, rules)
-        found = defaultdict(list)
-        for finding in errors(settled.findings):
-            found[finding.file].append(finding)
-        if not found:
-            apps = {name: member.app for name, member in settled.fleet.members.items()}
-            return Checked(tuple(map(_explained, tried)), apps)
-        tried = [_refused(draft, found[draft.file]) for draft in tried]
-
-
-def _alone(draft: Draft, rules: Rules) -> Draft:
-    """Each section by itself, so that one that no spec can hold does not take the others along."""
-    if not draft.usable:
-        return draft
-    for service, section in draft.sections.items():
-        loaded = _load(Draft(draft.app, {service: section}), rules)
-        if words := tuple(finding.message for finding in errors(loaded.findings)):
-            draft = draft.refuse(service, *words)
-    return draft
-
-
-def _load(draft: Draft, rules: Rules) -> Loaded:
-    return load(_content(text(draft)), draft.file, rules)
-
-
-def _named(draft: Draft) -> Draft:
-    if valid_app_name(draft.app):
-        return draft
-    return draft.refuse(
-        _WHOLE,
-        f"an app's name has small letters, digits and -, at most {LONGEST_APP}, and it is its "
-        "user's name on every service: give it a user of such a name there, then import that",
-    )
-
-
-def _explained(draft: Draft) -> Draft:
-    if draft.usable or draft.refused:
-        return draft
-    return draft.refuse(_WHOLE, "the servers hold nothing of it that a spec could say")
-
-
-def _refused(draft: Draft, findings: Sequence[Finding]) -> Draft:
-    for finding in findings:
-        head, _, rest = finding.field.partition(".")
-        service = rest.partition(".")[0] if head == "services" else ""
-        draft = draft.refuse(service if service in draft.sections else _WHOLE, finding.message)
-    return draft
-
-
-def _content(spec: str) -> Content:
-    return Content(Stamp(len(spec), 0, 0, 0, 0), spec.encode(), "")
 
 
 def text(draft: Draft) -> str:

@@ -18,9 +18,10 @@ from norn_reconciler.providers.kv.endpoint import Endpoint
 from norn_reconciler.providers.kv.provider import KvProvider
 from norn_reconciler.providers.postgres.provider import PostgresProvider
 from norn_reconciler.settings import Settings
-from norn_reconciler.spec.draft import Draft, check, text
+from norn_reconciler.spec.draft import Draft, text
 from norn_reconciler.spec.load import load
 from norn_reconciler.spec.read import Content, Stamp
+from norn_reconciler.spec.trial import check
 from norn_reconciler.specs_folder import rules_of
 from tests.integration.events_admin import Admin as EventsAdmin
 from tests.integration.postgres_admin import Admin

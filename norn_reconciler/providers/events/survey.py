@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import Denied, ServiceError
 from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import Owned
+from norn_reconciler.providers.events.access import Access
 from norn_reconciler.providers.events.acl import AclBinding, own_prefix
 from norn_reconciler.providers.events.client import EventsClient
 from norn_reconciler.providers.events.faults import SCRAM_NEEDED
@@ -23,9 +24,6 @@ from norn_reconciler.providers.events.state import (
     ConfigValue,
     TopicState,
 )
-
-_PRINCIPAL = "User:"
-_RULES_THE_CLUSTER = frozenset({"ALL", "ALTER", "ALTER_CONFIGS", "CLUSTER_ACTION"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def _config(found: Mapping[str, ConfigValue] | ServiceError) -> Mapping[str, Con
 
 def judge(cluster: Cluster, norn: Collection[str]) -> list[Found]:
     """Would-be apps by name, then what leads to none. norn: users that are norn's. Pure."""
-    access = _Access.of(cluster.acls)
+    access = Access.of(cluster.acls)
     names = (set(cluster.users) | access.users) - set(norn) - {"*"}
     admins = {user for user in names if user in access.admins}
     topics, notes, loose = _assigned(cluster.topics, access, names - admins)
@@ -93,52 +91,8 @@ def judge(cluster: Cluster, norn: Collection[str]) -> list[Found]:
     return [*apps, *(Found("", notes=(text,)) for text in words)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Access:
-    """literal: topic → user → operations; prefixed: prefix → the same. others: principals that are
-    no single user → how many ACLs they have."""
-
-    literal: Mapping[str, Mapping[str, set[str]]]
-    prefixed: Mapping[str, Mapping[str, set[str]]]
-    users: frozenset[str]
-    admins: frozenset[str]
-    others: Mapping[str, int]
-
-    @classmethod
-    def of(cls, acls: Iterable[AclBinding]) -> _Access:
-        literal: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-        prefixed: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-        users: set[str] = set()
-        admins: set[str] = set()
-        others: dict[str, int] = defaultdict(int)
-        for acl in acls:
-            user = acl.principal.removeprefix(_PRINCIPAL)
-            if not acl.principal.startswith(_PRINCIPAL) or user == "*":
-                others[acl.principal] += 1
-                continue
-            users.add(user)
-            if acl.permission != "ALLOW":
-                continue
-            if acl.type == "CLUSTER" and acl.operation in _RULES_THE_CLUSTER:
-                admins.add(user)
-            if acl.type == "TOPIC" and acl.name != "*":
-                where = literal if acl.pattern == "LITERAL" else prefixed
-                where[acl.name][user].add(acl.operation)
-        return cls(literal, prefixed, frozenset(users), frozenset(admins), others)
-
-    def to(self, topic: str) -> dict[str, set[str]]:
-        """User → what it may do with the topic, by ACLs that name it or what it begins with."""
-        found: dict[str, set[str]] = defaultdict(set)
-        rules = [self.literal.get(topic, {})]
-        rules += [by for prefix, by in self.prefixed.items() if topic.startswith(prefix)]
-        for by_user in rules:
-            for user, operations in by_user.items():
-                found[user] |= operations
-        return found
-
-
 def _assigned(
-    topics: Mapping[str, TopicState], access: _Access, names: Collection[str]
+    topics: Mapping[str, TopicState], access: Access, names: Collection[str]
 ) -> tuple[dict[str, list[dict[str, object]]], dict[str, list[str]], list[str]]:
     """Each topic with the one user that writes it (or alone reads it); words to those who share
     one, and about topics that nobody's user leads to."""
@@ -197,7 +151,7 @@ def _topic(name: str, state: TopicState, readers: list[str]) -> dict[str, object
 def _app(
     user: str,
     cluster: Cluster,
-    access: _Access,
+    access: Access,
     topics: list[dict[str, object]],
     notes: list[str],
 ) -> Found:

@@ -41,9 +41,14 @@ SELECT r.rolname, r.oid::int8, r.rolcanlogin, r.rolsuper, r.rolcreatedb, r.rolcr
        ARRAY(SELECT left(c, 200) FROM unnest(r.rolconfig) c WHERE c LIKE 'temp\_file\_limit=%%'),
        shobj_description(r.oid, 'pg_authid'),
        pg_has_role(r.oid, 'USAGE') AND pg_has_role(r.oid, %(set)s),
-       a.rolsuper OR NOT r.rolsuper AND (
-         pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
-         OR a.rolcreaterole AND NOT r.rolreplication AND %(version)s < 160000)
+       CASE WHEN a.rolsuper THEN true
+            WHEN r.rolsuper THEN false
+            WHEN %(version)s < 160000 AND a.rolcreaterole AND NOT r.rolreplication THEN true
+            -- the function walks all of the admin's memberships anew for each role: only where
+            -- it was not granted directly, as with every role that norn made
+            WHEN EXISTS (SELECT FROM pg_auth_members m
+                          WHERE m.roleid = r.oid AND m.member = a.oid AND m.admin_option) THEN true
+            ELSE pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') END
   FROM pg_roles r JOIN pg_roles a ON a.rolname = current_user
  WHERE r.rolname = ANY(%(roles)s::text[])
 """

@@ -9,9 +9,10 @@ from ruamel.yaml import YAML
 
 from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.settings import Settings
-from norn_reconciler.spec.draft import MODELINE, Draft, check, text
+from norn_reconciler.spec.draft import MODELINE, Draft, text
 from norn_reconciler.spec.load import load
 from norn_reconciler.spec.read import Content, Stamp
+from norn_reconciler.spec.trial import check
 from norn_reconciler.specs_folder import rules_of
 
 RULES = rules_of(Settings())
