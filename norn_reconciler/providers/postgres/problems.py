@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from norn_reconciler.model.plan import Problem, Severity, Wanted
+from norn_reconciler.model.plan import Effect, Problem, Severity, Wanted
 from norn_reconciler.providers.postgres.actions import PostgresAction, quoted
 from norn_reconciler.providers.postgres.database_actions import SetOwner
 from norn_reconciler.providers.postgres.ownership import Standing, held_databases
@@ -40,7 +40,8 @@ def out_of_reach(actions: Sequence[PostgresAction], observed: Observed) -> Itera
     """What the server will refuse to the admin, known before it is tried: norn did not make what it
     is to alter. With the statement that a superuser has to run once."""
     role, server = observed.role, observed.server
-    first = next((a for a in actions if a.kind == ROLE), None)
+    # Ending sessions takes no right on the role, and a removal waits for its date.
+    first = next((a for a in actions if a.kind == ROLE and a.effect is not Effect.REMOVAL), None)
     if role is not None and not role.ruled and first is not None:
         why = "is a superuser" if role.superuser else f"was not made by {server.admin}"
         yield Problem(

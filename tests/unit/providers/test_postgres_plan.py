@@ -193,6 +193,12 @@ def test_what_a_superuser_has_to_run_is_known_before_it_is_tried() -> None:
 def test_a_right_that_nothing_needs_is_not_asked_for() -> None:
     at_rest = replace(STRANGER, usable=True, comment=f"norn: app {APP}")
     assert denials(at_rest, DATABASE) == []
+    row = Held("database", "former", server_id="30")
+    former = Database("former", 30, APP, sessions={APP: 1})
+    owned = {**ADOPTED, row.key: row}
+    found = plan(wanted(owned=owned, applied=None), observed(at_rest, DATABASE, former))
+    assert role_actions.EndSessions in {type(a) for a in found.actions}
+    assert "Denied" not in {p.reason for p in found.problems}
 
 
 def test_a_database_that_the_admin_may_not_hand_over_is_asked_for() -> None:
