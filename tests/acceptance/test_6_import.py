@@ -175,9 +175,10 @@ def test_what_is_there_is_imported_adopted_and_kept(norn: Norn, world: World) ->
     with norn.daemon():
         until(lambda: norn.condition(app, "DatabaseReady").get("reason") == "Conflict")
         world.granted()
-        for one in (reader, app):
+        for one in (app, reader):  # its reader's ACL is no stranger's, though not adopted yet
             norn.run("adopt", one, "--yes")
             norn.run("reconcile", one, "--wait")
+            assert norn.condition(one, "TopicsReady")["reason"] == "PasswordKept", norn.story()
         for kind in ("DatabaseReady", "KeyspaceReady", "TopicsReady"):
             until(
                 lambda kind=kind: norn.condition(app, kind).get("reason") == "PasswordKept",

@@ -15,7 +15,7 @@ from norn_reconciler.model.plan import Plan, Wanted
 from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.secret import Credential, Secret
 from norn_reconciler.providers.events import inventory
-from norn_reconciler.providers.events.acl import own_prefix, wanted_acls
+from norn_reconciler.providers.events.acl import own_prefix, reader_acls, wanted_acls
 from norn_reconciler.providers.events.actions import EventsAction
 from norn_reconciler.providers.events.apply import apply
 from norn_reconciler.providers.events.client import EventsClient
@@ -88,7 +88,8 @@ class EventsProvider:
             for t in section.topics
         )
         acls = wanted_acls(app.name, (t.name for t in topics), app.readable.get(SERVICE, ()))
-        return Desired(app.name, True, tuple(topics), acls, credential)
+        readers = reader_acls(section.shares())
+        return Desired(app.name, True, tuple(topics), acls, credential, readers)
 
     async def observe(
         self, wanted: Mapping[AppName, Wanted[Desired]]
