@@ -75,7 +75,7 @@ class Specs:
 
 
 def rules_of(settings: Settings) -> Rules:
-    reserved = _own_users(settings)
+    reserved = own_users(settings)
 
     def refusal(registration: Registration) -> Callable[[str], str | None]:
         return lambda app: registration.refused_app_name(app, reserved)
@@ -86,7 +86,7 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
-def _own_users(settings: Settings) -> frozenset[str]:
+def own_users(settings: Settings) -> frozenset[str]:
     """Every user name that the settings name: no app may bear one."""
     urls = (settings.database_url, settings.postgres_url, settings.valkey_url)
     names = {urlsplit(u.get_secret_value()).username for u in urls if u is not None}

@@ -12,7 +12,7 @@ def main() -> None:
     gc.set_threshold(20_000, 20, 20)
     from norn_reconciler.cli.app import app, load  # noqa: PLC0415 -- keeps `import` of the package cheap
     from norn_reconciler.journal import failure  # noqa: PLC0415
-    from norn_reconciler.model.errors import expected  # noqa: PLC0415
+    from norn_reconciler.model.errors import expected, sentence  # noqa: PLC0415
 
     load(sys.argv[1] if len(sys.argv) > 1 else "")
     gc.freeze()
@@ -23,4 +23,4 @@ def main() -> None:
     except Exception as fault:
         if not (told := expected(fault)):
             raise
-        sys.exit(failure("\n".join(dict.fromkeys(f"norn: {error}" for error in told))))
+        sys.exit(failure("\n".join(dict.fromkeys(f"norn: {sentence(error)}" for error in told))))

@@ -20,6 +20,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "recover": frozenset({"recover"}),
     "look": frozenset({"status", "describe", "events", "env"}),
     "specs": frozenset({"validate", "schema"}),
+    "survey": frozenset({"import"}),
     "check": frozenset({"health", "doctor", "db"}),
     "key": frozenset({"key"}),
 }

@@ -14,6 +14,7 @@ from norn_reconciler.cli import output
 from norn_reconciler.cli.app import AppArgument, Output, OutputOption, WaitOption, app, settings
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.records import Operation
+from norn_reconciler.spec.findings import printable
 
 
 def _request(
@@ -75,7 +76,8 @@ def adopt(
 ) -> None:
     """Take over a database, role, user or topics that exist already, after showing what changes.
 
-    What is adopted is never dropped.
+    What is adopted keeps its data and its password (norn rotate gives it a new one), and is never
+    dropped. With --output json it only shows, unless --yes.
 
     [dim]norn adopt billing · norn adopt billing --yes -o json[/dim]
     """
@@ -90,18 +92,41 @@ def adopt(
         for service, plan in found.plans.items()
         for action in plan.actions
     ]
+    problems = [(s, problem) for s, plan in found.plans.items() for problem in plan.problems]
     if as_json:
         columns = ("service", "kind", "object", "action", "summary")
         output.as_json(
-            {"digest": found.digest, "steps": [dict(zip(columns, r, strict=True)) for r in rows]}
+            {
+                "digest": found.digest,
+                "steps": [dict(zip(columns, r, strict=True)) for r in rows],
+                "problems": [
+                    {
+                        "service": service,
+                        "severity": problem.severity.value,
+                        "reason": problem.reason,
+                        "message": problem.message,
+                        "remedy": problem.remedy,
+                    }
+                    for service, problem in problems
+                ],
+            }
         )
-    if not found.rows:
-        typer.echo(f"Nothing of {name} is there to adopt.", err=as_json)
-        return
-    if not as_json:
+    elif rows:
         output.table(("SERVICE", "KIND", "OBJECT", "ACTION", "WHAT HAPPENS"), rows, empty="")
+        for service, problem in problems:
+            typer.echo(printable(f"{problem.severity.value}: {service}: {problem.message}"))
+            if problem.remedy:
+                typer.echo(printable(f"  do: {problem.remedy}"))
+    if not rows:
+        typer.echo(
+            f"Nothing of {name} is there to adopt: see norn status {name}.",
+            err=as_json,
+        )
+        return
+    if as_json and not yes:
+        return
     if not yes:
-        typer.confirm(f"Adopt {name} so?", abort=True, err=as_json)
+        typer.confirm(f"Adopt {name} so?", abort=True)
     _request("adopt", name, found.digest, timeout=timeout, aside=as_json)
 
 

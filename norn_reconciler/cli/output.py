@@ -21,8 +21,9 @@ COLOURS = {
 
 def as_json(value: object) -> None:
     """One JSON document on standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=_plain)
-    sys.stdout.write("\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    # What is no text at all, as in a name out of a server, is escaped as JSON has it.
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def _plain(value: object) -> str:

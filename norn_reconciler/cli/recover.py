@@ -30,9 +30,7 @@ UNTOUCHED = (
 
 @app.command()
 def recover(
-    apps: Annotated[
-        list[str] | None, typer.Argument(metavar="[APP]...", help="only these apps")
-    ] = None,
+    apps: Annotated[list[str] | None, typer.Argument(metavar="APP", help="only these apps")] = None,
     new_key: Annotated[
         bool,
         typer.Option(
@@ -47,9 +45,10 @@ def recover(
     """norn_db was lost or is older than the servers, or the master key is gone: put it right.
 
     Bare, it finds norn's own on the servers and gives norn_db its records back: passwords that fit
-    stay, nothing is dropped. Shown first. [dim]norn recover · norn recover mail-agent · norn
-    recover --new-key[/dim]
-    """  # fmt: skip
+    stay, nothing is dropped. Shown first.
+
+    [dim]norn recover · norn recover mail-agent · norn recover --new-key[/dim]
+    """
     if new_key:
         if apps:
             raise typer.BadParameter("a new key is for every app: name none")

@@ -564,13 +564,16 @@ def _problem(outcome: Outcome) -> tuple[str, str, str]:
     match outcome:
         case Blocked(problem=problem):
             event = logs.DATA_MISSING if problem.reason == "DataMissing" else logs.PROBLEM_FOUND
-            remedy = f" ({problem.remedy})" if problem.remedy else ""
-            return event, "error", f"{problem.reason}: {problem.message}{remedy}"
+            text = f"{problem.reason}: {status.sentence(problem.message, problem.remedy)}"
+            return event, "error", text
         case Converged(warnings=(_, *_) as warnings):
-            text = "; ".join(f"{p.reason}: {p.message}" for p in warnings)
+            text = "; ".join(
+                f"{p.reason}: {status.sentence(p.message, p.remedy)}" for p in warnings
+            )
             return logs.PROBLEM_FOUND, "warning", text
         case Failed(error=error):
-            return logs.PROBLEM_FOUND, "error", f"{error.reason}: {error}"
+            text = f"{error.reason}: {status.sentence(str(error), error.remedy)}"
+            return logs.PROBLEM_FOUND, "error", text
     return logs.PROBLEM_FOUND, "error", ""
 
 

@@ -181,8 +181,11 @@ class Operations:
                 raise ValueError(f"no file asks for {app}")
             if entry.record.paused:
                 raise ValueError(f"{app} is paused: norn resume {app}")
+            # Nothing is settled with another password: setting it is nobody's drift.
             rows = {
-                (key, app): replace(row, mark=CredentialMark(DUE, _next(row.mark)))
+                (key, app): replace(
+                    row, desired_digest=None, mark=CredentialMark(DUE, _next(row.mark))
+                )
                 for key in sorted(entry.app.sections)
                 if (row := book.service(key, app)).mark is not None or book.owned(key, app)
             }
@@ -223,7 +226,7 @@ class Operations:
         providers = {key: lane.provider for key, lane in engine.lanes.items()}
         found = await adoption(app, providers, book)
         if not found.rows:
-            return f"nothing of {app} is there to adopt"
+            return f"nothing of {app} is there to adopt: see norn status {app}"
         if digest != found.digest:
             raise ValueError(
                 f"what is there has changed since you saw it: run `norn adopt {app}` again"
@@ -235,7 +238,13 @@ class Operations:
                 book.begin(app)
         engine.enqueue([app])
         count = sum(len(rows) for rows in found.rows.values())
-        return f"{f'{count} objects' if count > 1 else '1 object'} of {app} adopted"
+        blocked = [p for plan in found.plans.values() if (p := plan.blocked) and p.remedy]
+        first = f"first {'; '.join(p.remedy for p in blocked)}; then " if blocked else ""
+        objects = f"{count} objects" if count > 1 else "1 object"
+        return (
+            f"{objects} of {app} adopted, with the passwords that they have. "
+            f"Next: {first}norn rotate {app} when its clients can be restarted"
+        )
 
     async def _recover(self, operation: Operation) -> str:
         """norn_db gets its records back in one transaction; the lanes see to the rest."""

@@ -32,17 +32,17 @@ def condition(kind: str, outcome: Outcome, now: datetime) -> Condition:
         case Converged(warnings=()):
             return Condition(kind, TRUE, "Converged", "", now)
         case Converged(warnings=(first, *_) as warnings):
-            text = "; ".join(_sentence(p.message, p.remedy) for p in warnings)
+            text = "; ".join(sentence(p.message, p.remedy) for p in warnings)
             return Condition(kind, TRUE, first.reason, text, now)
         case RequeueAfter(seconds=wait, reason=reason, message=message, dated=dated):
             text = f"{message} at {_clock(now, wait)}" if dated else message
             return Condition(kind, FALSE, reason, text, now)
         case Blocked(problem=problem):
-            text = _sentence(problem.message, problem.remedy)
+            text = sentence(problem.message, problem.remedy)
             return Condition(kind, FALSE, problem.reason, text, now)
         case Failed(error=error, retry_in=wait):
             status = UNKNOWN if isinstance(error, Unavailable) else FALSE
-            text = f"{_sentence(str(error), error.remedy)}; next try at {_clock(now, wait)}"
+            text = f"{sentence(str(error), error.remedy)}; next try at {_clock(now, wait)}"
             return Condition(kind, status, error.reason, text, now)
     raise AssertionError(outcome)
 
@@ -161,5 +161,6 @@ def same(one: Mapping[str, Condition], other: Mapping[str, Condition]) -> bool:
     return facts(one) == facts(other)
 
 
-def _sentence(message: str, remedy: str) -> str:
+def sentence(message: str, remedy: str) -> str:
+    """What is wrong, and what to type."""
     return f"{message} ({remedy})" if remedy else message

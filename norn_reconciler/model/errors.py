@@ -91,6 +91,14 @@ class Rejected(ServiceError):
     reason = "Rejected"
 
 
+def sentence(error: NornError) -> str:
+    """For a person: which service it is about, what is wrong, and what to do."""
+    if not isinstance(error, ServiceError):
+        return str(error)
+    remedy = f" ({error.remedy})" if error.remedy else ""
+    return f"{error.service}: {error}{remedy}"
+
+
 def expected(fault: BaseException) -> tuple[NornError, ...]:
     """The errors that `fault` consists of, leaves of groups included. Empty when anything else is
     among them: that is a defect, and deserves its traceback."""

@@ -14,6 +14,8 @@ from norn_reconciler.model.secret import CredentialMark
 
 D = TypeVar("D")
 
+PASSWORD_KEPT = "PasswordKept"
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted(Generic[D]):
@@ -38,7 +40,7 @@ class Wanted(Generic[D]):
         """What to say of it."""
         return Problem(
             Severity.WARNING,
-            "PasswordKept",
+            PASSWORD_KEPT,
             f"{' '.join(user)} keeps the password it had, which norn does not know: it can neither "
             "be delivered nor proven",
             f"norn rotate {self.app}: it gets a new one, and its clients have to be restarted",

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError
+from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Action, Plan, Wanted
@@ -100,6 +101,12 @@ class Provider(Protocol[D, O, A]):
     async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         """What bears norn's mark on the server, by app, whatever norn_db says of it. Raises
         ServiceError."""
+        ...
+
+    async def survey(self, held: Mapping[AppName, Owned]) -> Sequence[Found]:
+        """What the service holds that could be an app's, for `norn import`. Left out: what is
+        norn's (held: its inventory here), the server's own, and its administrators. A fixed number
+        of requests that only read, none of them inside an app's place. Raises ServiceError."""
         ...
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:

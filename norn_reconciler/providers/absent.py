@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import Denied, ServiceError
+from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Action, Plan, Wanted
@@ -63,6 +64,9 @@ class AbsentProvider:
     async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         """Nothing that norn could look at."""
         return {}
+
+    async def survey(self, held: Mapping[AppName, Owned]) -> Sequence[Found]:
+        return ()
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         raise self._fault()

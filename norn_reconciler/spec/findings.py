@@ -37,8 +37,7 @@ class Finding:
         for part in ("message", "field", "file"):
             text: str = getattr(self, part)
             if not text.isprintable():
-                plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-                object.__setattr__(self, part, plain)
+                object.__setattr__(self, part, printable(text))
 
     def as_json(self) -> Mapping[str, object]:
         return {
@@ -60,6 +59,11 @@ class Finding:
 
     def _place(self) -> tuple[str, int, int, str, str]:
         return (self.file, self.line, self.column, self.check, self.message)
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with everything that is not to be seen escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -128,6 +128,22 @@ async def test_a_foreign_grant_is_reported_and_left(provider: EventsProvider) ->
     assert len(await admin.acls_of(eve)) == 2
 
 
+async def test_a_declared_reader_is_no_stranger_before_norn_has_its_user(
+    provider: EventsProvider,
+) -> None:
+    name, eve, w, admin = fresh_name(), fresh_name("eve"), world(provider), Admin(provider)
+    shared = app(name, {"name": f"in-{name}", "readers": [eve]})
+    await w.converge(shared)
+    await admin.create_acl(f"User:{eve}", "TOPIC", f"in-{name}", "LITERAL", "READ")
+    assert (await w.plans([shared]))[name] == Plan()
+    await admin.create_acl(f"User:{eve}", "TOPIC", f"in-{name}", "LITERAL", "WRITE")
+    (problem,) = (await w.plans([shared]))[name].problems
+    assert problem.reason == "ForeignGrant" and "WRITE" in problem.message
+    await w.converge(app(name, f"in-{name}"))
+    (problem,) = (await w.plans([app(name, f"in-{name}")]))[name].problems
+    assert "READ, WRITE" in problem.message, "taken off the list, it is a stranger again"
+
+
 async def test_another_apps_grant_goes_by_its_own_plan(provider: EventsProvider) -> None:
     a, b, w, admin = fresh_name("a"), fresh_name("b"), world(provider), Admin(provider)
     apps = (app(a, f"in-{a}"), app(b))

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+from norn_reconciler.model.app import AppName
+
 # The numbers on the wire: org.apache.kafka.common.resource.ResourceType and its neighbours.
 TYPES = {
     2: "TOPIC", 3: "GROUP", 4: "CLUSTER", 5: "TRANSACTIONAL_ID", 6: "DELEGATION_TOKEN", 7: "USER",
@@ -123,6 +125,16 @@ def granted_by_norn(app: str, topic: str, acls: Collection[AclBinding]) -> bool:
     return all(
         AclBinding(who, "TOPIC", topic, "LITERAL", "*", "ALLOW", operation) in acls
         for operation in TOPIC_OPERATIONS
+    )
+
+
+def reader_acls(readers: Mapping[AppName, Iterable[str]]) -> frozenset[AclBinding]:
+    """All that the readers of topics are given for it. readers: app → topics."""
+    return frozenset(
+        AclBinding(principal(app), "TOPIC", topic, "LITERAL", "*", "ALLOW", operation)
+        for app, topics in readers.items()
+        for topic in topics
+        for operation in READER_OPERATIONS
     )
 
 

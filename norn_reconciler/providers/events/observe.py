@@ -57,8 +57,10 @@ async def observe(
         by_principal.setdefault(acl.principal, set()).add(acl)
     ours = {principal(app) for app in norn_apps} | {principal(app) for app in asked}
     ours.add(principal(client.username or ""))
+    # A declared reader may be a user that norn has not adopted yet.
+    declared = {acl for one in asked.values() for acl in one.desired.readable_by}
     foreign = grants_reaching(
-        (acl for acl in acls if acl.principal not in ours),
+        (acl for acl in acls if acl.principal not in ours and acl not in declared),
         {
             app: frozenset(spec.name for spec in one.desired.topics)
             for app, one in asked.items()

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError
+from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Wanted
 from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.secret import Credential, Secret
 from norn_reconciler.providers.events import inventory
-from norn_reconciler.providers.events.acl import own_prefix, wanted_acls
+from norn_reconciler.providers.events.acl import own_prefix, reader_acls, wanted_acls
 from norn_reconciler.providers.events.actions import EventsAction
 from norn_reconciler.providers.events.apply import apply
 from norn_reconciler.providers.events.client import EventsClient
@@ -32,6 +33,7 @@ from norn_reconciler.providers.events.state import (
     Observed,
     TopicSpec,
 )
+from norn_reconciler.providers.events.survey import survey
 
 _LOGINS_AT_ONCE = 24  # apps; a broker lets a wrong password wait for 100 ms before it says no
 
@@ -86,7 +88,8 @@ class EventsProvider:
             for t in section.topics
         )
         acls = wanted_acls(app.name, (t.name for t in topics), app.readable.get(SERVICE, ()))
-        return Desired(app.name, True, tuple(topics), acls, credential)
+        readers = reader_acls(section.shares())
+        return Desired(app.name, True, tuple(topics), acls, credential, readers)
 
     async def observe(
         self, wanted: Mapping[AppName, Wanted[Desired]]
@@ -127,6 +130,9 @@ class EventsProvider:
 
     async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return marked(await read_acls(self._client))
+
+    async def survey(self, held: Mapping[AppName, Owned]) -> Sequence[Found]:
+        return await survey(self._client, held)
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         section = app.sections.get(SERVICE)

@@ -43,10 +43,10 @@ async def read_users(client: EventsClient) -> dict[str, dict[str, int]]:
 
 
 async def read_configs(
-    client: EventsClient, keys: Mapping[str, Sequence[str]]
+    client: EventsClient, keys: Mapping[str, Sequence[str] | None]
 ) -> dict[str, Mapping[str, ConfigValue] | ServiceError]:
-    """Some config keys of some topics. A topic that has just vanished is left out; one that may
-    not be described has an error in its place. No request for no topic."""
+    """Some config keys of some topics, or all of them (None). A topic that has just vanished is
+    left out; one that may not be described has an error in its place. No request for no topic."""
     from norn_reconciler.providers.events import wire  # noqa: PLC0415
 
     if not keys:

@@ -40,6 +40,11 @@ def refused_app_name(app: str, reserved: frozenset[str]) -> str | None:
     return None
 
 
+def may_be_app(user: str) -> bool:
+    """Whether an app may bear the name, as one of a topic's readers has to."""
+    return _APP.fullmatch(user) is not None
+
+
 def variable(topic: str) -> str:
     """The environment variable that carries a topic's name: `mail.in` → `KAFKA_TOPIC_MAIL_IN`."""
     return "KAFKA_TOPIC_" + re.sub(r"[^A-Z0-9]", "_", topic.upper())
@@ -91,7 +96,7 @@ def _readers(value: object) -> object:
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
         return value  # the type check that follows has the word
     for app in value:
-        if not _APP.fullmatch(app):
+        if not may_be_app(app):
             raise PydanticCustomError(
                 f"{_CHECK}.readers", "a reader is an app's name: small letters, digits and -"
             )

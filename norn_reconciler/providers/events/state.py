@@ -28,13 +28,15 @@ class TopicSpec:
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What an app should have. declared: whether the spec has an events section at all; without
-    one no access is wanted. topics and acls are sorted."""
+    one no access is wanted. topics and acls are sorted. readable_by: what others are given to read
+    its topics; their own plans see to it, so it is no part of what is compared here."""
 
     app: str
     declared: bool
     topics: tuple[TopicSpec, ...]
     acls: tuple[AclBinding, ...]
     credential: Credential
+    readable_by: frozenset[AclBinding] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,12 +211,15 @@ def create_partitions_request(counts: Mapping[str, int], timeout_ms: int) -> Any
     )
 
 
-def describe_configs_request(keys: Mapping[str, Sequence[str]]) -> Any:
+def describe_configs_request(keys: Mapping[str, Sequence[str] | None]) -> Any:
+    """keys: topic → config keys, None for all of them."""
     resource = DescribeConfigsRequest.DescribeConfigsResource
     return DescribeConfigsRequest(
         resources=[
             resource(
-                resource_type=_TOPIC_RESOURCE, resource_name=name, configuration_keys=list(wanted)
+                resource_type=_TOPIC_RESOURCE,
+                resource_name=name,
+                configuration_keys=None if wanted is None else list(wanted),
             )
             for name, wanted in keys.items()
         ],

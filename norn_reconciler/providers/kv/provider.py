@@ -9,12 +9,13 @@ from valkey.exceptions import ResponseError
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError
+from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Wanted
 from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.secret import Credential
-from norn_reconciler.providers.kv import apply, diagnose, inventory, login, observe, plan
+from norn_reconciler.providers.kv import apply, diagnose, inventory, login, observe, plan, survey
 from norn_reconciler.providers.kv.actions import KvAction
 from norn_reconciler.providers.kv.client import KvClient
 from norn_reconciler.providers.kv.endpoint import Endpoint
@@ -92,6 +93,12 @@ class KvProvider:
 
     async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return await observe.marked(self._client)
+
+    async def survey(self, held: Mapping[AppName, Owned]) -> Sequence[Found]:
+        (lines,) = await self._client.ask((("ACL", "LIST"),))
+        if isinstance(lines, ResponseError):
+            raise self._client.fault(lines)
+        return survey.judge(observe.users_of(lines).values(), held, self._reserved)
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         section = app.sections.get(SERVICE)

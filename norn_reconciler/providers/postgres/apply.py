@@ -45,6 +45,7 @@ class _Progress:
     """One app within one apply."""
 
     app: AppName
+    plan: tuple[PostgresAction, ...]
     done: list[PostgresAction] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     error: ServiceError | None = None
@@ -83,7 +84,10 @@ class Applier:
     ) -> dict[AppName, Applied]:
         """Raises Unavailable when PostgreSQL as a whole does not answer, and LeaseLost."""
         batch = _Batch(
-            plans, {app: _Progress(app) for app in plans}, await _verifiers(plans), fence
+            plans,
+            {app: _Progress(app, plan) for app, plan in plans.items()},
+            await _verifiers(plans),
+            fence,
         )
         makers = [a for a, plan in plans.items() if any(_makes(action) for action in plan)]
         await self._phases(batch, plans, lambda phase: phase < Phase.CREATE)
@@ -166,7 +170,7 @@ class Applier:
                 if isinstance(action, _WITNESSED) and await self._made_before(action, fault):
                     progress.succeeded([action], began)
                     continue
-                progress.failed(action, began, self._fault(fault, action))
+                progress.failed(action, began, self._fault(fault, action, progress.plan))
                 return
             progress.succeeded([action], began)
 
@@ -274,11 +278,13 @@ class Applier:
                 raise error from fault
             raise
 
-    def _fault(self, fault: psycopg.Error, action: PostgresAction) -> ServiceError:
+    def _fault(
+        self, fault: psycopg.Error, action: PostgresAction, plan: Sequence[PostgresAction] = ()
+    ) -> ServiceError:
         error = translate(
             fault,
             object=action.name,
-            remedy=remedy(action, self._client.admin, self._client.version),
+            remedy=remedy(action, self._client.admin, self._client.version, plan),
         )
         if isinstance(error, Conflict):
             return Conflict(

@@ -43,8 +43,16 @@ SELECT r.rolname, r.oid::int8, r.rolcanlogin, r.rolsuper, r.rolcreatedb, r.rolcr
        -- what else it set for itself is its own, and may be of any size
        ARRAY(SELECT left(c, 200) FROM unnest(r.rolconfig) c WHERE c LIKE 'temp\_file\_limit=%%'),
        shobj_description(r.oid, 'pg_authid'),
-       pg_has_role(r.oid, 'USAGE') AND pg_has_role(r.oid, %(set)s)
-  FROM pg_roles r
+       pg_has_role(r.oid, 'USAGE') AND pg_has_role(r.oid, %(set)s),
+       CASE WHEN a.rolsuper THEN true
+            WHEN r.rolsuper THEN false
+            WHEN %(version)s < 160000 AND a.rolcreaterole AND NOT r.rolreplication THEN true
+            -- the function walks all of the admin's memberships anew for each role: only where
+            -- it was not granted directly, as with every role that norn made
+            WHEN EXISTS (SELECT FROM pg_auth_members m
+                          WHERE m.roleid = r.oid AND m.member = a.oid AND m.admin_option) THEN true
+            ELSE pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') END
+  FROM pg_roles r JOIN pg_roles a ON a.rolname = current_user
  WHERE r.rolname = ANY(%(roles)s::text[])
 """
 
@@ -74,7 +82,8 @@ SELECT d.datname, d.oid::int8, pg_get_userbyid(d.datdba), d.datallowconn, d.datc
        ARRAY(SELECT g.rolname
                FROM pg_shdepend s JOIN pg_roles g ON g.oid = s.refobjid
               WHERE s.dbid = d.oid AND s.classid = 'pg_default_acl'::regclass
-                AND s.refclassid = 'pg_authid'::regclass AND s.deptype = 'a')
+                AND s.refclassid = 'pg_authid'::regclass AND s.deptype = 'a'),
+       pg_has_role(d.datdba, 'USAGE')
   FROM pg_database d
  WHERE d.datname = ANY(%(databases)s::text[]) OR d.oid = ANY(%(oids)s::oid[])
 """
@@ -221,6 +230,7 @@ async def _read(session: Session, asked: _Asked) -> _Read:
         "oids": _array(map(str, asked.oids)),
         "ours": COMMENT_PREFIX,
         "set": "SET" if session.version >= 160000 else "MEMBER",
+        "version": session.version,
     }
     members_query = _MEMBERS.replace("{plain}", _PLAIN[session.version >= 160000])
     queries = [_SERVER, _ROLES, members_query, _DATABASES, _GRANTS, _SETTINGS, _SESSIONS]
@@ -254,7 +264,7 @@ def _roles(roles: Rows, members: Rows, sessions: Rows) -> dict[str, Role]:
     for _, role, number in sessions:
         count[role] += number
     found = {}
-    for name, oid, *attributes, limit, expires, config, comment, usable in roles:
+    for name, oid, *attributes, limit, expires, config, comment, usable, ruled in roles:
         login, superuser, createdb, createrole, replication, bypassrls, inherit = attributes
         found[name] = Role(
             name,
@@ -271,6 +281,7 @@ def _roles(roles: Rows, members: Rows, sessions: Rows) -> dict[str, Role]:
             dict(setting.split("=", 1) for setting in config or ()),
             comment,
             usable,
+            ruled,
             sessions=count[name],
             members=frozenset(inside[name]),
             member_of=frozenset(within[name]),
@@ -305,8 +316,9 @@ def _databases(databases: Rows, grants: Rows, settings: Rows, sessions: Rows) ->
             set_on[name],
             count[name],
             Counter(promised),
+            ruled,
         )
-        for name, oid, owner, allowed, limit, template, rights, promised in databases
+        for name, oid, owner, allowed, limit, template, rights, promised, ruled in databases
     ]
 
 

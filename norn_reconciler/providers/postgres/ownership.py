@@ -11,6 +11,7 @@ from norn_reconciler.model.plan import Wanted
 from norn_reconciler.providers.postgres.actions import PostgresAction
 from norn_reconciler.providers.postgres.database_actions import CreateExtension, HardenSchema
 from norn_reconciler.providers.postgres.state import (
+    BOOTSTRAP_OID,
     DATABASE,
     EXTENSION,
     GROUP,
@@ -194,12 +195,14 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> dict[tuple[str, st
     rows: dict[tuple[str, str], Held] = {}
     if name is None:
         return rows
+    if role is not None and role.oid == BOOTSTRAP_OID:
+        return rows  # nor its database: an app can't own it
     if role is not None and role_standing(wanted, observed) is Standing.FOREIGN:
         rows[ROLE, role.name] = _adopted(ROLE, role.name, role.oid)
     group = observed.group
     if (
         group is not None
-        and group.comment == role_comment(wanted.app)  # of a norn whose records are lost
+        and _witnessed(wanted, group)  # of a norn whose records are lost
         and group_standing(wanted, observed) is Standing.FOREIGN
     ):
         rows[GROUP, group.name] = _adopted(GROUP, group.name, group.oid)
@@ -218,12 +221,10 @@ def recoverable(wanted: Wanted[Desired], observed: Observed, proven: bool) -> Ow
     a database has none but the role that owns it."""
     name, role = wanted.desired.database, observed.role
     rows: dict[tuple[str, str], Held] = {}
-    if name is None or role is None:
+    if name is None or role is None or role.oid == BOOTSTRAP_OID:
         return rows
     ours = role_standing(wanted, observed) is Standing.OURS
-    if (ROLE, role.name) not in wanted.owned and (
-        proven or role.comment == role_comment(wanted.app)
-    ):
+    if (ROLE, role.name) not in wanted.owned and (proven or _witnessed(wanted, role)):
         row, ours = _adopted(ROLE, role.name, role.oid), True
         rows[row.key] = replace(row, origin=Origin.MADE) if proven else row
     database = observed.databases.get(name)
@@ -235,7 +236,15 @@ def recoverable(wanted: Wanted[Desired], observed: Observed, proven: bool) -> Ow
         and (DATABASE, name) not in wanted.owned
     ):
         rows[DATABASE, name] = _adopted(DATABASE, name, database.oid)
+    group = observed.group
+    if group is not None and (GROUP, group.name) not in wanted.owned and _witnessed(wanted, group):
+        rows[GROUP, group.name] = _adopted(GROUP, group.name, group.oid)
     return rows
+
+
+def _witnessed(wanted: Wanted[Desired], role: Role) -> bool:
+    """By its comment: no role can set its own."""
+    return role.comment == role_comment(wanted.app)
 
 
 def _adopted(kind: str, name: str, oid: int) -> Held:

@@ -65,6 +65,7 @@ def plan(wanted: Wanted[Desired], observed: Observed) -> Plan[PostgresAction]:
         actions, found = _removal(wanted, observed)
     else:
         actions, found = _provision(wanted, observed, wanted.desired.database)
+        found = [*problems.out_of_reach(actions, observed), *found]
     ordered = sorted(actions, key=lambda action: action.phase)  # stable: the order within a phase
     return Plan(tuple(ordered), tuple(found))
 

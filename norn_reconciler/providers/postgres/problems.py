@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from norn_reconciler.model.plan import Problem, Severity, Wanted
-from norn_reconciler.providers.postgres.actions import quoted
+from norn_reconciler.model.plan import Effect, Problem, Severity, Wanted
+from norn_reconciler.providers.postgres.actions import PostgresAction, quoted
+from norn_reconciler.providers.postgres.database_actions import SetOwner
 from norn_reconciler.providers.postgres.ownership import (
     Standing,
     group_standing,
     held_databases,
     recoverable,
 )
-from norn_reconciler.providers.postgres.state import DATABASE, PUBLIC, ROLE, Desired, Observed, Role
+from norn_reconciler.providers.postgres.remedies import remedy
+from norn_reconciler.providers.postgres.role_actions import JoinRole
+from norn_reconciler.providers.postgres.state import (
+    BOOTSTRAP_OID,
+    DATABASE,
+    GROUP,
+    PUBLIC,
+    ROLE,
+    Desired,
+    Observed,
+    Role,
+)
 
 
 def of(
@@ -32,13 +44,48 @@ def of(
     return found
 
 
+def out_of_reach(actions: Sequence[PostgresAction], observed: Observed) -> Iterator[Problem]:
+    """What the server will refuse to the admin, known before it is tried: norn did not make what it
+    is to alter. With the statement that a superuser has to run once."""
+    role, server = observed.role, observed.server
+    # Ending sessions takes no right on the role, and a removal waits for its date.
+    first = next((a for a in actions if a.kind == ROLE and a.effect is not Effect.REMOVAL), None)
+    if role is not None and not role.ruled and first is not None:
+        why = "is a superuser" if role.superuser else f"was not made by {server.admin}"
+        yield Problem(
+            Severity.BLOCKING,
+            "Denied",
+            f"role {role.name} {why}, so {server.admin} may not alter it yet",
+            remedy(JoinRole(*first.key, server.admin, server.version), server.admin,
+                   server.version, actions),
+        )  # fmt: skip
+    for action in actions:
+        if isinstance(action, SetOwner) and not observed.databases[action.name].ruled:
+            yield Problem(
+                Severity.BLOCKING,
+                "Denied",
+                f"database {action.name} is {action.was}'s, so {server.admin} may not hand it "
+                "over; what is inside keeps its owners",
+                f"{remedy(action, server.admin, server.version)}; then, in that database, "
+                f"ALTER … OWNER TO {quoted(action.owner)} for the schemas, tables and functions",
+            )
+
+
 def _blocking(
     wanted: Wanted[Desired], observed: Observed, role_is: Standing, database_is: Standing
 ) -> Iterator[Problem]:
     name, role = wanted.desired.database or "", wanted.desired.role
     adopt = f"norn adopt {wanted.app}"
     lost = recoverable(wanted, observed, proven=False)
-    if (ROLE, role) in lost:
+    if role_is is Standing.FOREIGN and observed.role and observed.role.oid == BOOTSTRAP_OID:
+        yield Problem(
+            Severity.BLOCKING,
+            "Conflict",
+            f"role {role} is the superuser that the server was set up with: no app can have it",
+            "give the app another name in its spec, and its database to the new role: "
+            f"ALTER DATABASE {quoted(name)} OWNER TO …",
+        )
+    elif (ROLE, role) in lost:
         yield wanted.record_lost((ROLE, role))
     elif role_is is Standing.FOREIGN:
         yield Problem(
@@ -49,11 +96,15 @@ def _blocking(
         )
     if wanted.desired.readers and group_standing(wanted, observed) is Standing.FOREIGN:
         group = wanted.desired.group
-        yield Problem(
-            Severity.BLOCKING,
-            "Conflict",
-            f"role {group} exists already and norn did not make it",
-            f"give it another name; if a norn made it whose records are lost: {adopt}",
+        yield (
+            wanted.record_lost((GROUP, group))
+            if (GROUP, group) in lost
+            else Problem(
+                Severity.BLOCKING,
+                "Conflict",
+                f"role {group} exists already and norn did not make it",
+                "give it another name",
+            )
         )
     database = observed.databases.get(name)
     if (DATABASE, name) in lost:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError, Unavailable
+from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Problem, Severity, Wanted
@@ -154,6 +155,9 @@ class PostgresProvider:
 
     async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return await self._wire.marked()
+
+    async def survey(self, held: Mapping[AppName, Owned]) -> Sequence[Found]:
+        return await self._wire.survey(held, self._users, self._databases)
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         database = self.desired(app, credential).database

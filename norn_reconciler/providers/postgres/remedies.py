@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from norn_reconciler.providers.postgres.actions import PostgresAction, quoted
 from norn_reconciler.providers.postgres.database_actions import (
     CreateDatabase,
@@ -17,8 +19,11 @@ from norn_reconciler.providers.postgres.role_actions import CreateRole, DropPowe
 from norn_reconciler.providers.postgres.state import DATABASE
 
 
-def remedy(action: PostgresAction, admin: str, version: int) -> str:
-    """The statement for a superuser that lets norn go on, or that does the thing itself."""
+def remedy(
+    action: PostgresAction, admin: str, version: int, plan: Iterable[PostgresAction] = ()
+) -> str:
+    """The statement for a superuser that lets norn go on, or that does the thing itself. plan: what
+    else was to be done for the app; it tells which powers its role has."""
     match action:
         case CreateRole():
             what = f"ALTER ROLE {quoted(admin)} CREATEROLE"
@@ -39,8 +44,20 @@ def remedy(action: PostgresAction, admin: str, version: int) -> str:
         case _ if action.kind == DATABASE:
             what = action.summary()
         case _:
-            what = _join(action.name, admin, version)
+            powers = (a.was for a in plan if isinstance(a, DropPower) and a.name == action.name)
+            what = take_over(action.name, admin, version, powers)
     return f"as a superuser: {what}"
+
+
+def take_over(role: str, admin: str, version: int, powers: Iterable[str] = ()) -> str:
+    """What lets the admin alter a role that it did not make. powers: those that the role has."""
+    only_superusers = {"SUPERUSER"} if version >= 160000 else {"SUPERUSER", "REPLICATION"}
+    hurdles = [f"NO{power}" for power in powers if power in only_superusers]
+    if not hurdles:
+        return _join(role, admin, version)
+    demote = f"ALTER ROLE {quoted(role)} {' '.join(hurdles)}"
+    # Before 16, CREATEROLE rules every role that has none of these powers.
+    return f"{demote}; {_join(role, admin, version)}" if version >= 160000 else demote
 
 
 def _join(role: str, admin: str, version: int) -> str:

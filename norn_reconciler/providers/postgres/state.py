@@ -17,6 +17,7 @@ PUBLIC = ""  # as a grantee
 UNLIMITED = -1
 INVALID = -2  # datconnlimit of a database whose DROP was interrupted
 TEMP_FILE_LIMIT = "temp_file_limit"
+BOOTSTRAP_OID = 10  # the cluster's first superuser, who can't be anything less
 OWNER_RIGHTS = ("CONNECT", "CREATE", "TEMPORARY")
 HARDENED = "schema.public"  # key in Held.settings of a database
 READER = "reader."  # and its name: key in Held.settings of a group
@@ -90,7 +91,7 @@ class Role:
     expires: VALID UNTIL as the server shows it, None for never. settings: of ALTER ROLE … SET.
     usable: the admin may act as it (SET ROLE and inherited rights), so may make databases for it.
     password: whether the stored verifier is that of the wanted password, None where the server does
-    not let the admin read it. sessions: those that run as it.
+    not let the admin read it. sessions: those that run as it. ruled: the admin may alter it.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Role:
     settings: Mapping[str, str] = field(default_factory=dict)
     comment: str | None = None
     usable: bool = True
+    ruled: bool = True
     password: bool | None = None
     sessions: int = 0
     members: frozenset[Member] = frozenset()
@@ -117,7 +119,8 @@ class Role:
 class Database:
     """One database. settings: names of database-level settings that the admin may reset, with
     their values. sessions: how many, by role name, of the roles that were looked at. promised: to
-    how many kinds of objects to come a role has a right by default privileges, by role name."""
+    how many kinds of objects to come a role has a right by default privileges, by role name. ruled:
+    the admin may act as its owner."""
 
     name: str
     oid: int
@@ -130,6 +133,7 @@ class Database:
     settings: Mapping[str, str] = field(default_factory=dict)
     sessions: Mapping[str, int] = field(default_factory=dict)
     promised: Mapping[str, int] = field(default_factory=dict)
+    ruled: bool = True
 
     @property
     def invalid(self) -> bool:

@@ -12,11 +12,12 @@ import psycopg
 
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import Rejected, Unavailable
-from norn_reconciler.model.inventory import ObjectKey
+from norn_reconciler.model.found import Found
+from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Health, Proof
 from norn_reconciler.model.plan import Wanted
 from norn_reconciler.model.secret import Credential, Secret
-from norn_reconciler.providers.postgres import diagnose, login, verifier
+from norn_reconciler.providers.postgres import diagnose, login, survey, verifier
 from norn_reconciler.providers.postgres.apply import Applier
 from norn_reconciler.providers.postgres.client import AdminClient, Session, session_name
 from norn_reconciler.providers.postgres.database_actions import InsideAction
@@ -164,6 +165,16 @@ class Wire:
             return await self.observer.observe(wanted)
         except (psycopg.Error, TimeoutError, OSError) as fault:
             raise translate(fault) from fault
+
+    async def survey(
+        self, held: Mapping[AppName, Owned], users: frozenset[str], databases: frozenset[str]
+    ) -> list[Found]:
+        """users, databases: norn's own. Raises ServiceError."""
+        try:
+            roles, stores = await self.client.read(survey.read)
+        except (psycopg.Error, TimeoutError, OSError) as fault:
+            raise translate(fault) from fault
+        return survey.judge(roles, stores, held, users, databases)
 
     async def check(self) -> Health:
         began = time.monotonic()

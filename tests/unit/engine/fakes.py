@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from norn_reconciler.model.app import App, AppName, Claim
 from norn_reconciler.model.errors import ServiceError, StoreUnavailable
+from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import Held, HeldState, Owned
 from norn_reconciler.model.outcome import NEIGHBOUR_OPEN, WRONG_PASSWORD, Applied, Health, Proof
 from norn_reconciler.model.plan import Action, Effect, Plan, Problem, Severity, Step, Wanted
@@ -171,6 +172,12 @@ class Boxes:
 
     async def marked(self):
         return self.marks
+
+    async def survey(self, held: Mapping[AppName, Owned]) -> Sequence[Found]:
+        if self.down:
+            raise self.down
+        ours = {name for owned in held.values() for _, name in owned}
+        return [Found(name, {"names": [name]}) for name in sorted(self.server) if name not in ours]
 
     def env(self, app: App, credential: Credential) -> Mapping[str, str]:
         return {"BOX": app.name}

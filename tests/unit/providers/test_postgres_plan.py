@@ -48,11 +48,11 @@ EMPTY = Desired(APP, None, 0, None, CREDENTIAL)
 SERVER = Server(180004, "norn_admin", True)
 
 ROLE = Role(
-    APP, 10, connection_limit=50, settings={"temp_file_limit": "1GB"}, comment=f"norn: app {APP}"
+    APP, 110, connection_limit=50, settings={"temp_file_limit": "1GB"}, comment=f"norn: app {APP}"
 )
 DATABASE = Database(DB, 20, APP)
 OWNED: Owned = {
-    ("role", APP): Held("role", APP, server_id="10"),
+    ("role", APP): Held("role", APP, server_id="110"),
     ("database", DB): Held("database", DB, server_id="20", settings={HARDENED: "x"}),
 }
 
@@ -166,6 +166,71 @@ def test_a_superusers_claim_by_oid_survives_a_lost_comment_but_not_another_oid()
     }
 
 
+ADOPTED: Owned = {
+    ("role", APP): Held("role", APP, origin=Origin.ADOPTED, server_id="17"),
+    ("database", DB): Held("database", DB, origin=Origin.ADOPTED, server_id="20"),
+}
+STRANGER = replace(ROLE, oid=17, usable=False, ruled=False, comment=None)
+GRANT = f'GRANT "{APP}" TO norn_admin WITH ADMIN TRUE, INHERIT TRUE, SET TRUE'
+
+
+def denials(role: Role, *databases: Database, version: int = 180004) -> list[str]:
+    """What a plan of an adoption asks a superuser for."""
+    seen = Observed(Server(version, "norn_admin", True), role, {d.name: d for d in databases})
+    found = plan(wanted(owned=ADOPTED, applied=None), seen)
+    return [p.remedy for p in found.problems if p.reason == "Denied"]
+
+
+def test_what_a_superuser_has_to_run_is_known_before_it_is_tried() -> None:
+    assert denials(STRANGER, DATABASE) == [f"as a superuser: {GRANT}"]
+    mighty = replace(STRANGER, superuser=True)
+    assert denials(mighty, DATABASE) == [f'as a superuser: ALTER ROLE "{APP}" NOSUPERUSER; {GRANT}']
+    assert denials(mighty, DATABASE, version=150010) == [
+        f'as a superuser: ALTER ROLE "{APP}" NOSUPERUSER'
+    ]
+    replicates = replace(STRANGER, replication=True)
+    assert denials(replicates, DATABASE) == [f"as a superuser: {GRANT}"]
+    assert denials(replicates, DATABASE, version=150010) == [
+        f'as a superuser: ALTER ROLE "{APP}" NOREPLICATION'
+    ]
+    assert denials(replace(STRANGER, usable=True, ruled=True), DATABASE) == []
+
+
+def test_a_right_that_nothing_needs_is_not_asked_for() -> None:
+    at_rest = replace(STRANGER, usable=True, comment=f"norn: app {APP}")
+    assert denials(at_rest, DATABASE) == []
+    row = Held("database", "former", server_id="30")
+    former = Database("former", 30, APP, sessions={APP: 1})
+    owned = {**ADOPTED, row.key: row}
+    found = plan(wanted(owned=owned, applied=None), observed(at_rest, DATABASE, former))
+    assert role_actions.EndSessions in {type(a) for a in found.actions}
+    assert "Denied" not in {p.reason for p in found.problems}
+
+
+def test_a_database_that_the_admin_may_not_hand_over_is_asked_for() -> None:
+    alices = replace(DATABASE, owner="alice", ruled=False)
+    (remedy_,) = denials(replace(STRANGER, ruled=True, usable=True), alices)
+    assert remedy_.startswith(f'as a superuser: ALTER DATABASE {DB} OWNER TO "{APP}"; then, in')
+    assert denials(replace(STRANGER, ruled=True, usable=True), replace(alices, ruled=True)) == []
+
+
+def test_the_first_superuser_can_be_nobodys_app() -> None:
+    first = replace(ROLE, oid=10, superuser=True)
+    seen = observed(first, DATABASE)
+    found = plan(wanted(owned={}, applied=None), seen)
+    assert found.actions == () and found.blocked is not None
+    assert "no app can have it" in found.blocked.message
+    assert f"ALTER DATABASE {DB} OWNER TO" in found.blocked.remedy
+    assert adoptable(wanted(owned={}), seen) == {}
+
+
+def test_a_removal_waits_for_its_date_whatever_a_superuser_has_to_run() -> None:
+    """A blocking problem would end the waiting."""
+    role = replace(STRANGER, comment=f"norn: app {APP}")
+    found = plan(wanted(EMPTY, ADOPTED, applied=None), observed(role, DATABASE))
+    assert found.actions and found.problems == ()
+
+
 def test_an_invalid_database_of_a_foreign_owner_is_left_alone() -> None:
     leftover = replace(DATABASE, owner="alice", connection_limit=INVALID)
     found = plan(wanted(owned={("role", APP): OWNED["role", APP]}), observed(ROLE, leftover))
@@ -261,7 +326,7 @@ rows = (
         kind=st.just("role"),
         name=st.just(APP),
         state=st.sampled_from(HeldState),
-        server_id=st.sampled_from([None, "10", "11"]),
+        server_id=st.sampled_from([None, "110", "11"]),
     )
     | st.builds(
         Held,

@@ -31,7 +31,7 @@ def test_a_role_by_its_comment_or_its_password_and_what_it_owns() -> None:
     lost = postgres.wanted(owned={})
     rows = ownership.recoverable(lost, postgres.CONVERGED, False)
     assert origins(rows) == {ROLE: Origin.ADOPTED, DATABASE: Origin.ADOPTED}
-    assert {row.server_id for row in rows.values()} == {"10", "20"}
+    assert {row.server_id for row in rows.values()} == {"110", "20"}
     bare = postgres.observed(replace(postgres.ROLE, comment=None), postgres.DATABASE)
     assert ownership.recoverable(lost, bare, False) == {}
     assert origins(ownership.recoverable(lost, bare, True)) == {
