@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 
 from norn_reconciler.model.app import AppName
@@ -29,10 +29,14 @@ from norn_reconciler.providers.events.state import (
 
 
 async def observe(
-    client: EventsClient, wanted: Mapping[AppName, Wanted[Desired]], norn_apps: Iterable[str]
+    client: EventsClient,
+    wanted: Mapping[AppName, Wanted[Desired]],
+    norn_apps: Iterable[str],
+    norn_topics: Container[str] = (),
 ) -> Mapping[AppName, Observed | ServiceError]:
     """wanted: the batch. norn_apps: every app whose user is norn's, as far as known: what their
-    principals hold is their own plans' business, and is not reported as foreign."""
+    principals hold is their own plans' business, and is not reported as foreign. norn_topics: all
+    that some app has a row for, as far as known."""
     asked = {app: one for app, one in wanted.items() if one.desired.declared or one.owned}
     result: dict[AppName, Observed | ServiceError] = {app: Observed() for app in wanted}
     if not asked:
@@ -68,6 +72,11 @@ async def observe(
             mechanisms=users.get(app, {}),
             acls=frozenset(by_principal.get(principal(app), ())),
             foreign=foreign.get(app, frozenset()),
+            strangers=frozenset(
+                name
+                for _, name in one.desired.withheld
+                if name in topics and name not in norn_topics
+            ),
         )
     return result
 

@@ -27,6 +27,7 @@ from norn_reconciler.providers.events.problems import (
     foreign_grants,
     foreign_topic,
     foreign_user,
+    not_shared,
     topic_differs,
 )
 from norn_reconciler.providers.events.state import (
@@ -78,6 +79,9 @@ def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]
     actions += _user(wanted, observed)
     actions += _acls(wanted, observed, strangers)
     problems += foreign_grants(desired.app, observed.foreign)
+    problems += [
+        not_shared(owner, name) for owner, name in desired.withheld if name in observed.strangers
+    ]
     if observed.mechanisms and wanted.keeps_password(user_key(desired.app)):
         problems.append(wanted.password_kept(user_key(desired.app)))
     return Plan(tuple(actions), tuple(problems))

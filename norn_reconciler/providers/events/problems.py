@@ -30,6 +30,16 @@ def foreign_topic(app: str, topic: str) -> Problem:
     )
 
 
+def not_shared(owner: str, topic: str) -> Problem:
+    return Problem(
+        Severity.WARNING,
+        "NotShared",
+        f"the spec of {owner} lets it read topic {topic}, which norn did not make for {owner}: "
+        "it is not given",
+        f"norn adopt {owner}",
+    )
+
+
 def topic_differs(spec: TopicSpec, state: TopicState, held: Held) -> Iterator[Problem]:
     """Differences of a topic of norn's that no request can mend."""
     if held.server_id and state.topic_id and held.server_id != state.topic_id:

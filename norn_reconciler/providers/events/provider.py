@@ -28,6 +28,7 @@ from norn_reconciler.providers.events.section import EventsSection, variable
 from norn_reconciler.providers.events.state import (
     MECHANISM,
     SERVICE,
+    TOPIC,
     Desired,
     Observed,
     TopicSpec,
@@ -68,6 +69,7 @@ class EventsProvider:
         self._client = EventsClient(endpoint, sasl_mechanism, username, password)
         self._logins = asyncio.Semaphore(_LOGINS_AT_ONCE)
         self._norn_apps: set[str] = set()
+        self._norn_topics: dict[str, set[str]] = {}
 
     @property
     def requests(self) -> int:
@@ -86,17 +88,20 @@ class EventsProvider:
             for t in section.topics
         )
         acls = wanted_acls(app.name, (t.name for t in topics), app.readable.get(SERVICE, ()))
-        return Desired(app.name, True, tuple(topics), acls, credential)
+        withheld = tuple(sorted(app.withheld.get(SERVICE, ())))
+        return Desired(app.name, True, tuple(topics), acls, credential, withheld)
 
     async def observe(
         self, wanted: Mapping[AppName, Wanted[Desired]]
     ) -> Mapping[AppName, Observed | ServiceError]:
         for app, one in wanted.items():
+            self._norn_topics[app] = {h.name for h in one.owned.values() if h.kind == TOPIC}
             if names_norn_user(one):
                 self._norn_apps.add(app)
             else:
                 self._norn_apps.discard(app)
-        return await observe(self._client, wanted, self._norn_apps)
+        topics = set().union(*self._norn_topics.values())
+        return await observe(self._client, wanted, self._norn_apps, topics)
 
     def plan(self, wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
         return plan(wanted, observed)

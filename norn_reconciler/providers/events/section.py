@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from norn_reconciler.model.app import AppName, Claim
-from norn_reconciler.model.inventory import Held
+from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.providers.events.acl import own_prefix
 from norn_reconciler.providers.events.state import TOPIC, USER
 
@@ -232,11 +232,11 @@ class EventsSection(BaseModel):
         """Each topic by name and by the name brokers tell apart, and the app's own prefix."""
         return _topic_claims(*(topic.name for topic in self.topics)) | _prefix_claim(app)
 
-    def shares(self) -> Mapping[AppName, frozenset[str]]:
-        found: dict[AppName, set[str]] = {}
+    def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        found: dict[AppName, set[ObjectKey]] = {}
         for topic in self.topics:
             for reader in topic.readers:
-                found.setdefault(AppName(reader), set()).add(topic.name)
+                found.setdefault(AppName(reader), set()).add((TOPIC, topic.name))
         return {reader: frozenset(names) for reader, names in found.items()}
 
     @staticmethod

@@ -28,13 +28,15 @@ class TopicSpec:
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What an app should have. declared: whether the spec has an events section at all; without
-    one no access is wanted. topics and acls are sorted."""
+    one no access is wanted. topics, acls and withheld are sorted. withheld: (owner,
+    topic) of what it was promised and may not read, since norn_db does not call it the owner's."""
 
     app: str
     declared: bool
     topics: tuple[TopicSpec, ...]
     acls: tuple[AclBinding, ...]
     credential: Credential
+    withheld: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,15 @@ class Observed:
 
     topics: those of its declared and owned ones that exist. mechanisms: its SCRAM user's
     credentials, mechanism → iterations; empty when there is no such user. acls: all of its
-    principal. foreign: bindings of others that reach its names.
+    principal. foreign: bindings of others that reach its names. strangers: those of the withheld
+    topics that exist and that no app has an inventory row for.
     """
 
     topics: Mapping[str, TopicState] = field(default_factory=dict)
     mechanisms: Mapping[str, int] = field(default_factory=dict)
     acls: frozenset[AclBinding] = frozenset()
     foreign: frozenset[AclBinding] = frozenset()
+    strangers: frozenset[str] = frozenset()
 
 
 def same_value(wanted: str, found: str) -> bool:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from norn_reconciler.model.app import AppName, Claim
-from norn_reconciler.model.inventory import Held
+from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.providers.kv.rules import KEYSPACE
 
 NAMESPACE = "namespace"  # kind of its inventory row
@@ -136,7 +136,7 @@ class KvSection(BaseModel):
         """Every key below the namespace."""
         return frozenset({_keys(self.namespace)})
 
-    def shares(self) -> Mapping[AppName, frozenset[str]]:
+    def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return {}
 
     @staticmethod

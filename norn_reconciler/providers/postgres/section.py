@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from norn_reconciler.model.app import AppName, Claim
-from norn_reconciler.model.inventory import Held
+from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.providers.postgres.state import DATABASE, MAX_NAME
 
 _CHECK = "services.postgres.database"
@@ -115,7 +115,7 @@ class PostgresSection(BaseModel):
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("postgres.database", self.database)})
 
-    def shares(self) -> Mapping[AppName, frozenset[str]]:
+    def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return {}
 
     @staticmethod
