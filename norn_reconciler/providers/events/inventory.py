@@ -51,8 +51,12 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> Owned:
                 TOPIC, spec.name, origin=Origin.ADOPTED, server_id=state.topic_id, settings={}
             )
     key = user_key(desired.app)
-    if desired.declared and observed.mechanisms and key not in wanted.owned:
-        found[key] = Held(USER, desired.app, origin=Origin.ADOPTED)
+    if desired.declared and key not in wanted.owned:
+        if observed.mechanisms:
+            found[key] = Held(USER, desired.app, origin=Origin.ADOPTED)
+        elif observed.acls:
+            # The name alone is taken over: the user itself is norn's to make.
+            found[key] = Held(USER, desired.app, HeldState.CLAIMED)
     return found
 
 

@@ -25,6 +25,7 @@ from norn_reconciler.providers.events.actions import (
 )
 from norn_reconciler.providers.events.problems import (
     foreign_grants,
+    foreign_principal,
     foreign_topic,
     foreign_user,
     not_shared,
@@ -46,8 +47,8 @@ from norn_reconciler.providers.events.state import (
 def plan(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
     """What leads from `observed` to `wanted`, ordered by phase, then by name.
 
-    A user of that name that is not norn's blocks everything: granting to it would hand access to
-    a stranger. A topic that is not norn's blocks only what is about that topic.
+    A user or a principal of that name that is not norn's blocks everything: granting to it would
+    hand access to a stranger. A topic that is not norn's blocks only what is about that topic.
     """
     if wanted.desired.declared:
         planned = _declared(wanted, observed)
@@ -59,8 +60,8 @@ def plan(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
 
 def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
     desired, owned = wanted.desired, wanted.owned
-    if observed.mechanisms and user_key(desired.app) not in owned:
-        return Plan(problems=(foreign_user(desired.app),))
+    if user_key(desired.app) not in owned and (taken := tuple(_taken(desired.app, observed))):
+        return Plan(problems=taken)
     problems: list[Problem] = []
     actions: list[EventsAction] = []
     strangers: set[str] = set()
@@ -85,6 +86,15 @@ def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]
     if observed.mechanisms and wanted.keeps_password(user_key(desired.app)):
         problems.append(wanted.password_kept(user_key(desired.app)))
     return Plan(tuple(actions), tuple(problems))
+
+
+def _taken(app: str, observed: Observed) -> Iterator[Problem]:
+    """What somebody else has under the app's name. Asked for only while there is no row of the
+    user: norn writes that before it makes or grants anything, and drops it when nothing is left."""
+    if observed.mechanisms:
+        yield foreign_user(app)
+    elif observed.acls:
+        yield foreign_principal(app, observed.acls)
 
 
 def _topic_changes(

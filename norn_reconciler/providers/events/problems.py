@@ -21,6 +21,17 @@ def foreign_user(app: str) -> Problem:
     )
 
 
+def foreign_principal(app: str, acls: frozenset[AclBinding]) -> Problem:
+    shown = "; ".join(str(rule) for rule in rules(acls))
+    return Problem(
+        Severity.BLOCKING,
+        "Conflict",
+        f"ACLs of principal User:{app} exist that norn did not make, of a client that logs in "
+        f"without a SCRAM user: they are left as they are ({shown})",
+        f"norn adopt {app}: they are replaced by those of the spec",
+    )
+
+
 def foreign_topic(app: str, topic: str) -> Problem:
     return Problem(
         Severity.BLOCKING,

@@ -43,6 +43,9 @@ OWNED: Owned = {
     ("topic", "in"): Held("topic", "in", server_id="id-in"),
     ("scram-user", "mail"): Held("scram-user", "mail"),
 }
+CLAIMED: Owned = {
+    ("scram-user", "mail"): Held("scram-user", "mail", HeldState.CLAIMED),
+}
 
 
 def desired(*topics: object, declared: bool = True) -> Desired:
@@ -116,7 +119,7 @@ def after(actions: Iterable[EventsAction], observed: Observed) -> Observed:
 def test_a_new_app_is_made_whole_revokes_first_grants_last() -> None:
     stray = AclBinding("User:mail", "TOPIC", "old", "LITERAL", "*", "ALLOW", "ALL")
     plan = PROVIDER.plan(
-        wanted({"name": "in", "partitions": 3, "config": {"retention.ms": 5}}, owned={},
+        wanted({"name": "in", "partitions": 3, "config": {"retention.ms": 5}}, owned=CLAIMED,
                applied=None),
         Observed(acls=frozenset({stray})),
     )  # fmt: skip
@@ -262,6 +265,28 @@ def test_a_user_that_is_not_norns_blocks_all() -> None:
     assert plan.actions == ()
     assert plan.blocked is not None
     assert (plan.blocked.reason, plan.blocked.remedy) == ("Conflict", "norn adopt mail")
+
+
+def test_a_principal_without_a_user_is_somebodys_and_can_be_taken_over() -> None:
+    theirs = AclBinding("User:mail", "TOPIC", "ledger", "LITERAL", "*", "ALLOW", "READ")
+    found = Observed(acls=frozenset({theirs}))
+    first = wanted("in", owned={}, applied=None)
+    plan = PROVIDER.plan(first, found)
+    assert plan.actions == (), "nothing of it is deleted"
+    assert plan.blocked is not None
+    assert plan.blocked.reason == "Conflict"
+    assert plan.blocked.remedy.startswith("norn adopt mail")
+    assert "LITERAL ledger" in plan.blocked.message
+    rows = PROVIDER.adoptable(first, found)
+    assert rows == CLAIMED, "the user itself is norn's to make, and to drop"
+    agreed = PROVIDER.plan(replace(first, owned=rows), found)
+    assert agreed.blocked is None
+    assert summaries(agreed)[0] == "DELETE ACL ALLOW User:mail READ ON TOPIC LITERAL ledger"
+    # What a removal was killed over is norn's to finish: its row goes last.
+    assert summaries(PROVIDER.plan(gone(rows), found)) == [
+        "DELETE ACL ALLOW User:mail READ ON TOPIC LITERAL ledger"
+    ]
+    assert PROVIDER.confirm(gone(rows), found, ()) == rows
 
 
 def test_a_topic_that_is_not_norns_is_never_granted() -> None:
