@@ -62,6 +62,12 @@ def _namespace(value: str) -> str:
             "\" ' , no blanks and no control characters",
             {"characters": " ".join(repr(c) for c in wrong)},
         )
+    if value.startswith("__"):
+        # Its channels would be those of keyspace notifications, which tell every app's key names.
+        raise PydanticCustomError(
+            f"{_CHECK}.reserved",
+            "names that begin with __ are the server's own (__keyspace@0__): choose another",
+        )
     if len(value.encode()) > _LONGEST:
         raise PydanticCustomError(
             f"{_CHECK}.length", "a namespace has at most {longest} bytes", {"longest": _LONGEST}
@@ -115,7 +121,7 @@ class KvSection(BaseModel):
         validate_default=True,
         description="prefix of the app's keys and channels: it may use <namespace>:* and no other",
         json_schema_extra={
-            "pattern": r"^[^*?\[\]\\\"'\s]+$",
+            "pattern": r"^(?!__)[^*?\[\]\\\"'\s]+$",
             "minLength": 1,
             "maxLength": _LONGEST,
         },
