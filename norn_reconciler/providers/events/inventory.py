@@ -8,6 +8,7 @@ from dataclasses import replace
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin, Owned
 from norn_reconciler.model.plan import Effect, Wanted
 from norn_reconciler.providers.events.actions import AlterConfig, EventsAction, user_key
+from norn_reconciler.providers.events.plan import beneath, groups_in_use
 from norn_reconciler.providers.events.state import (
     TOPIC,
     USER,
@@ -51,12 +52,20 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> Owned:
                 TOPIC, spec.name, origin=Origin.ADOPTED, server_id=state.topic_id, settings={}
             )
     key = user_key(desired.app)
-    if desired.declared and key not in wanted.owned:
-        if observed.mechanisms:
-            found[key] = Held(USER, desired.app, origin=Origin.ADOPTED)
-        elif observed.acls:
-            # The name alone is taken over: the user itself is norn's to make.
-            found[key] = Held(USER, desired.app, HeldState.CLAIMED)
+    if not desired.declared or key in wanted.owned:
+        return found
+    below = beneath(wanted, observed)
+    for name in below:
+        # Where the spec does not name it, the prefix opens it all the same.
+        there = observed.topics[name].topic_id
+        found.setdefault(
+            (TOPIC, name), Held(TOPIC, name, HeldState.RETAINED, Origin.ADOPTED, there)
+        )
+    if observed.mechanisms:
+        found[key] = Held(USER, desired.app, origin=Origin.ADOPTED)
+    elif observed.acls or below or groups_in_use(desired.app, observed.foreign):
+        # The name alone is taken over: the user itself is norn's to make.
+        found[key] = Held(USER, desired.app, HeldState.CLAIMED)
     return found
 
 

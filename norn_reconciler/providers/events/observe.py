@@ -62,8 +62,9 @@ async def observe(
             if one.desired.declared
         },
     )
+    beneath = _beneath(topics) if not all(names_norn_user(one) for one in asked.values()) else {}
     for app, one in asked.items():
-        state = _topics(one, topics, configs)
+        state = _topics(one, topics, configs, () if names_norn_user(one) else beneath.get(app, ()))
         if isinstance(state, ServiceError):
             result[app] = state
             continue
@@ -101,12 +102,23 @@ def _config_keys(
     return keys
 
 
+def _beneath(topics: Iterable[str]) -> Mapping[str, list[str]]:
+    """App → the topics that begin with its prefix, whoever made them."""
+    found: dict[str, list[str]] = {}
+    for topic in topics:
+        head, dot, _ = topic.partition(".")
+        if dot:
+            found.setdefault(head, []).append(topic)
+    return found
+
+
 def _topics(
     wanted: Wanted[Desired],
     topics: Mapping[str, TopicState],
     configs: Mapping[str, Mapping[str, ConfigValue] | ServiceError],
+    beneath: Iterable[str],
 ) -> Mapping[str, TopicState] | ServiceError:
-    names = {spec.name for spec in wanted.desired.topics}
+    names = {spec.name for spec in wanted.desired.topics} | set(beneath)
     names |= {held.name for held in wanted.owned.values() if held.kind == TOPIC}
     found: dict[str, TopicState] = {}
     for name in sorted(names & topics.keys()):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from norn_reconciler.model.inventory import HeldState, Origin
 from norn_reconciler.model.plan import Plan, Problem, Wanted
-from norn_reconciler.providers.events.acl import AclBinding, rules
+from norn_reconciler.providers.events.acl import AclBinding, own_prefix, rules
 from norn_reconciler.providers.events.actions import (
     ACL,
     AlterConfig,
@@ -25,6 +25,7 @@ from norn_reconciler.providers.events.actions import (
 )
 from norn_reconciler.providers.events.problems import (
     foreign_grants,
+    foreign_prefix,
     foreign_principal,
     foreign_topic,
     foreign_user,
@@ -48,7 +49,8 @@ def plan(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
     """What leads from `observed` to `wanted`, ordered by phase, then by name.
 
     A user or a principal of that name that is not norn's blocks everything: granting to it would
-    hand access to a stranger. A topic that is not norn's blocks only what is about that topic.
+    hand access to a stranger; and so would others' topics below the prefix, which the app could
+    read. Another topic that is not norn's blocks only what is about that topic.
     """
     if wanted.desired.declared:
         planned = _declared(wanted, observed)
@@ -60,7 +62,7 @@ def plan(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
 
 def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
     desired, owned = wanted.desired, wanted.owned
-    if user_key(desired.app) not in owned and (taken := tuple(_taken(desired.app, observed))):
+    if user_key(desired.app) not in owned and (taken := tuple(_taken(wanted, observed))):
         return Plan(problems=taken)
     problems: list[Problem] = []
     actions: list[EventsAction] = []
@@ -88,13 +90,35 @@ def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]
     return Plan(tuple(actions), tuple(problems))
 
 
-def _taken(app: str, observed: Observed) -> Iterator[Problem]:
+def _taken(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
     """What somebody else has under the app's name. Asked for only while there is no row of the
     user: norn writes that before it makes or grants anything, and drops it when nothing is left."""
+    app = wanted.desired.app
     if observed.mechanisms:
         yield foreign_user(app)
     elif observed.acls:
         yield foreign_principal(app, observed.acls)
+    if names := beneath(wanted, observed) or groups_in_use(app, observed.foreign):
+        yield foreign_prefix(app, names)
+
+
+def beneath(wanted: Wanted[Desired], observed: Observed) -> list[str]:
+    """Others' topics that the app's prefix would open to it."""
+    prefix, owned = own_prefix(wanted.desired.app), wanted.owned
+    return sorted(n for n in observed.topics if n.startswith(prefix) and (TOPIC, n) not in owned)
+
+
+def groups_in_use(app: str, foreign: frozenset[AclBinding]) -> list[str]:
+    """Groups and transactions below the app's name that somebody else was given. Which groups
+    exist is not asked: each broker knows its own only, and most are gone while nobody consumes."""
+    return sorted(
+        {
+            acl.name
+            for acl in foreign
+            if acl.type in {"GROUP", "TRANSACTIONAL_ID"}
+            and (acl.name == app or acl.name.startswith(own_prefix(app)))
+        }
+    )
 
 
 def _topic_changes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from norn_reconciler.model.inventory import Held
 from norn_reconciler.model.plan import Problem, Severity
@@ -29,6 +29,16 @@ def foreign_principal(app: str, acls: frozenset[AclBinding]) -> Problem:
         f"ACLs of principal User:{app} exist that norn did not make, of a client that logs in "
         f"without a SCRAM user: they are left as they are ({shown})",
         f"norn adopt {app}: they are replaced by those of the spec",
+    )
+
+
+def foreign_prefix(app: str, names: Sequence[str]) -> Problem:
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return Problem(
+        Severity.BLOCKING,
+        "Conflict",
+        f"names that begin with {app}. would be this app's, and somebody else has some: {shown}",
+        f"another name for the app; or, if it may have these too: norn adopt {app}",
     )
 
 

@@ -66,8 +66,9 @@ class TopicState:
 class Observed:
     """What the service holds for one app.
 
-    topics: those of its declared and owned ones that exist. mechanisms: its SCRAM user's
-    credentials, mechanism → iterations; empty when there is no such user. acls: all of its
+    topics: those of its declared and owned ones that exist; before it has a user of norn's, also
+    all that begin with its prefix. mechanisms: its SCRAM user's credentials, mechanism →
+    iterations; empty when there is no such user. acls: all of its
     principal. foreign: bindings of others that reach its names. strangers: those of the withheld
     topics that exist and that no app has an inventory row for.
     """

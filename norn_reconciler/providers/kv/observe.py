@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from valkey.exceptions import ResponseError
 
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import ServiceError, Unavailable
+from norn_reconciler.model.plan import Wanted
 from norn_reconciler.providers.kv.client import KvClient
 from norn_reconciler.providers.kv.rules import Rules, parse
 from norn_reconciler.providers.kv.session import Command, Reply
-from norn_reconciler.providers.kv.state import Observed, Persistence
+from norn_reconciler.providers.kv.state import Desired, Observed, Persistence
+from norn_reconciler.providers.kv.strangers import Stranger, stranger
 
 WHERE_SAVED: tuple[Command, ...] = (("CONFIG", "GET", "aclfile"), ("INFO", "server"))
 
 
 async def observe(
-    client: KvClient, apps: Iterable[AppName]
+    client: KvClient,
+    apps: Mapping[AppName, Wanted[Desired]],
+    norn_users: Container[str] = frozenset(),
 ) -> Mapping[AppName, Observed | ServiceError]:
-    """Raises Unavailable when the server does not answer; a right that norn's user lacks is each
-    app's error."""
+    """norn_users: of all apps and norn's own, as far as known. Raises Unavailable when the server
+    does not answer; a right that norn's user lacks is each app's error."""
     names = tuple(apps)
     try:
         lines, *where = await client.ask((("ACL", "LIST"), *WHERE_SAVED))
@@ -34,6 +38,12 @@ async def observe(
     missing = client.missing
     wanted = {f"user {name}" for name in names}
     users = users_of(line for line in lines if _beginning(line) in wanted)
+    others = [
+        one
+        for line in lines
+        if _beginning(line) not in wanted and (one := stranger(line)) is not None
+        if one.user not in norn_users
+    ]
     return {
         name: Observed(
             users.get(name),
@@ -41,9 +51,18 @@ async def observe(
             missing,
             name in client.unsaved,
             name in client.unended,
+            claimants(others, apps[name].desired.namespace),
         )
         for name in names
     }
+
+
+def claimants(others: Iterable[Stranger], namespace: str | None) -> tuple[str, ...]:
+    """Who has keys of this namespace for its own, and by which pattern."""
+    if namespace is None:
+        return ()
+    found = ((one.user, one.claims(namespace)) for one in others)
+    return tuple(sorted(f"{user} ~{pattern}" for user, pattern in found if pattern is not None))
 
 
 def _beginning(line: str) -> str:

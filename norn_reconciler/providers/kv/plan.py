@@ -50,6 +50,8 @@ def plan(wanted: Wanted[Desired], observed: Observed, reserved: frozenset[str]) 
         return Plan(tuple(_removed(wanted, observed)))
     if observed.user is not None and not owns(wanted, observed.user):
         return Plan(problems=(_foreign(app),))
+    if observed.claimants and (NAMESPACE, wanted.desired.namespace) not in wanted.owned:
+        return Plan(problems=(_in_use(wanted.desired, observed.claimants),))
     actions = sorted(_declared(wanted, observed), key=lambda action: action.phase)
     return Plan(tuple(actions), tuple(_warnings(wanted, observed)))
 
@@ -185,6 +187,14 @@ def _foreign(app: str) -> Problem:
         "Conflict",
         f"an ACL user {app} exists that norn did not make; it is left as it is",
         f"norn adopt {app}",
+    )
+
+
+def _in_use(desired: Desired, claimants: tuple[str, ...]) -> Problem:
+    return _blocking(
+        "Conflict",
+        f"keys of {desired.namespace}:* are others' who are not norn's: {', '.join(claimants)}",
+        f"another namespace; or, if the app may have these keys too: norn adopt {desired.app}",
     )
 
 

@@ -51,8 +51,9 @@ class Observed:
     """What the server holds for one app.
 
     user: its ACL user, None without one. missing: commands of norn's rules that the server does
-    not have. unsaved: a change of this user was made and could not be saved. unended: sessions on
-    it were to be ended and could not be.
+    not have. claimants: users that are not norn's and have a pattern for keys of its namespace, as
+    `NAME ~PATTERN`. unsaved: a change of this user was made and could not be saved. unended:
+    sessions on it were to be ended and could not be.
     """
 
     user: Rules | None
@@ -60,6 +61,7 @@ class Observed:
     missing: frozenset[str] = frozenset()
     unsaved: bool = False
     unended: bool = False
+    claimants: tuple[str, ...] = ()
 
 
 def sha256_of(credential: Credential) -> str:

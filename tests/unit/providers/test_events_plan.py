@@ -289,6 +289,50 @@ def test_a_principal_without_a_user_is_somebodys_and_can_be_taken_over() -> None
     assert PROVIDER.confirm(gone(rows), found, ()) == rows
 
 
+def test_a_prefix_over_others_topics_is_given_only_when_a_person_agrees() -> None:
+    theirs = {"mail.cards": TopicState("id-cards", 3, 1), "mail.in": TopicState("id-in", 1, 1)}
+    found = Observed(topics=theirs)
+    first = wanted("mail.in", owned={}, applied=None)
+    plan = PROVIDER.plan(first, found)
+    assert plan.actions == ()
+    assert plan.blocked is not None
+    assert plan.blocked.reason == "Conflict"
+    assert "mail.cards, mail.in" in plan.blocked.message
+    assert "norn adopt mail" in plan.blocked.remedy
+    rows = PROVIDER.adoptable(first, found)
+    assert {key: (row.origin, row.state) for key, row in rows.items()} == {
+        ("topic", "mail.cards"): (Origin.ADOPTED, HeldState.RETAINED),
+        ("topic", "mail.in"): (Origin.ADOPTED, HeldState.OWNED),
+        ("scram-user", "mail"): (Origin.MADE, HeldState.CLAIMED),
+    }
+    agreed = replace(first, owned=rows)
+    plan = PROVIDER.plan(agreed, found)
+    assert plan.blocked is None
+    settled = after(plan.actions, found)
+    confirmed = PROVIDER.confirm(agreed, settled, plan.actions)
+    assert confirmed["topic", "mail.cards"] == rows["topic", "mail.cards"]
+    resting = replace(agreed, owned=confirmed, applied=MARK)
+    assert PROVIDER.plan(resting, settled) == Plan()
+
+
+def test_groups_that_somebody_was_given_are_in_use() -> None:
+    for name, pattern in (("mail", "LITERAL"), ("mail.workers", "LITERAL"), ("mail.", "PREFIXED")):
+        theirs = AclBinding("User:legacy", "GROUP", name, pattern, "*", "ALLOW", "READ")
+        found = Observed(foreign=frozenset({theirs}))
+        plan = PROVIDER.plan(wanted("in", owned={}, applied=None), found)
+        assert plan.blocked is not None
+        assert name in plan.blocked.message
+        assert PROVIDER.adoptable(wanted("in", owned={}), found) == CLAIMED
+    monitor = AclBinding("User:monitor", "GROUP", "*", "LITERAL", "*", "ALLOW", "DESCRIBE")
+    found = Observed(foreign=frozenset({monitor}))
+    assert PROVIDER.plan(wanted("in", owned={}, applied=None), found).blocked is None
+
+
+def test_an_app_that_norn_made_keeps_its_prefix_whoever_comes_later() -> None:
+    theirs = {"mail.cards": TopicState("id-cards", 3, 1), "in": TopicState("id-in", 1, 1)}
+    assert PROVIDER.plan(wanted("in"), server(topics=theirs)) == Plan()
+
+
 def test_a_topic_that_is_not_norns_is_never_granted() -> None:
     plan = PROVIDER.plan(wanted("in", owned={}, applied=None), server(mechanisms={}, acls=()))
     assert plan.blocked is not None
