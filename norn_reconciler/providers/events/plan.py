@@ -116,6 +116,7 @@ def groups_in_use(app: str, foreign: frozenset[AclBinding]) -> list[str]:
             acl.name
             for acl in foreign
             if acl.type in {"GROUP", "TRANSACTIONAL_ID"}
+            and acl.permission == "ALLOW"
             and (acl.name == app or acl.name.startswith(own_prefix(app)))
         }
     )

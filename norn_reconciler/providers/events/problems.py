@@ -6,10 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from norn_reconciler.model.inventory import Held
 from norn_reconciler.model.plan import Problem, Severity
-from norn_reconciler.providers.events.acl import AclBinding, AclRule, rules
+from norn_reconciler.providers.events.acl import EVERYBODY, AclBinding, AclRule, rules
 from norn_reconciler.providers.events.state import TopicSpec, TopicState
 
-_FLAGS = {"TOPIC": "--topic", "GROUP": "--group", "TRANSACTIONAL_ID": "--transactional-id"}
+_FLAGS = {
+    "TOPIC": "--topic",
+    "GROUP": "--group",
+    "TRANSACTIONAL_ID": "--transactional-id",
+    "CLUSTER": "--cluster",
+}
 
 
 def foreign_user(app: str) -> Problem:
@@ -90,20 +95,50 @@ def topic_differs(spec: TopicSpec, state: TopicState, held: Held) -> Iterator[Pr
 
 
 def foreign_grants(app: str, foreign: frozenset[AclBinding]) -> Iterator[Problem]:
-    """One warning per rule by which a user that is not norn's reaches the app's names."""
+    """One problem per rule by which a user that is not norn's reaches the app's names. A rule for
+    everybody opens them to every app, or every app to the cluster: that is no isolation."""
     for rule in rules(foreign):
-        yield Problem(
-            Severity.WARNING,
-            "ForeignGrant",
-            f"an ACL that is not norn's reaches what belongs to {app}: {rule}",
-            _remove(rule),
-        )
+        if rule.permission == "DENY":
+            yield Problem(
+                Severity.WARNING,
+                "ForeignDeny",
+                f"an ACL that is not norn's denies {app} what is its own: {rule}",
+                _remove(rule),
+            )
+        elif rule.principal == EVERYBODY:
+            yield Problem(
+                Severity.BLOCKING,
+                "OpenToAll",
+                f"an ACL gives every app what is not its own: {rule}",
+                _remove(rule),
+            )
+        else:
+            yield Problem(
+                Severity.WARNING,
+                "ForeignGrant",
+                f"an ACL that is not norn's reaches what belongs to {app}: {rule}",
+                _remove(rule),
+            )
 
 
 def _remove(rule: AclRule) -> str:
-    operations = ",".join(op.lower().replace("_", "") for op in rule.operations)
+    """rpk knows users and tokens not."""
+    side = rule.permission.lower()
+    if rule.type in _FLAGS:
+        named = f"{_FLAGS[rule.type]} '{rule.name}' --resource-pattern-type {rule.pattern.lower()}"
+        operations = ",".join(op.lower().replace("_", "") for op in rule.operations)
+        return (
+            f"rpk security acl delete --{side}-principal '{rule.principal}' --{side}-host "
+            f"'{rule.host}' --operation {operations} "
+            + ("--cluster" if rule.type == "CLUSTER" else named)
+        )
+    flag = {"USER": "--user-principal", "DELEGATION_TOKEN": "--delegation-token"}.get(rule.type)
+    operations = " ".join(f"--operation {_camel(op)}" for op in rule.operations)
     return (
-        f"rpk security acl delete --allow-principal '{rule.principal}' --allow-host '{rule.host}' "
-        f"--operation {operations} {_FLAGS[rule.type]} '{rule.name}' "
-        f"--resource-pattern-type {rule.pattern.lower()}"
+        f"kafka-acls --bootstrap-server HOST:PORT --command-config ADMIN --remove "
+        f"--{side}-principal '{rule.principal}' {operations} {flag or '--topic'} '{rule.name}'"
     )
+
+
+def _camel(operation: str) -> str:
+    return "".join(word.capitalize() for word in operation.split("_"))

@@ -22,7 +22,7 @@ from norn_reconciler.providers.events.diagnose import diagnose
 from norn_reconciler.providers.events.endpoint import Endpoint
 from norn_reconciler.providers.events.observe import names_norn_user, observe
 from norn_reconciler.providers.events.plan import plan
-from norn_reconciler.providers.events.prove import prove, trespass
+from norn_reconciler.providers.events.prove import Ground, prove, trespass
 from norn_reconciler.providers.events.read import read_topics
 from norn_reconciler.providers.events.section import EventsSection, variable
 from norn_reconciler.providers.events.state import (
@@ -142,16 +142,22 @@ class EventsProvider:
             return await prove(self._apps_way_in, app.name, credential.password)
 
     async def trespass(self, app: App, credential: Credential, neighbour: App | None) -> Proof:
-        """Without a neighbour a topic that nobody has stands in for its."""
-        own = f"{own_prefix(app.name)}norn-proof"
+        """Without a neighbour a topic and a group that nobody has stand in for its."""
+        mine = app.sections.get(SERVICE)
         other = neighbour.sections.get(SERVICE) if neighbour is not None else None
         reads = app.readable.get(SERVICE, frozenset())
         topics = other.topics if isinstance(other, EventsSection) else ()
-        foreign = next((topic.name for topic in topics if topic.name not in reads), "")
-        if not foreign:
-            foreign = f"{own_prefix(neighbour.name if neighbour else 'norn-nobody')}norn-proof"
+        whose = neighbour.name if neighbour is not None else "norn-nobody"
+        ground = Ground(
+            app.name,
+            tuple(topic.name for topic in mine.topics) if isinstance(mine, EventsSection) else (),
+            f"{own_prefix(app.name)}norn-proof",
+            next((t.name for t in topics if t.name not in reads), f"{own_prefix(whose)}norn-proof"),
+            whose,
+            await self._client.sees_rights(),
+        )
         async with self._logins:
-            return await trespass(self._apps_way_in, app.name, credential.password, own, foreign)
+            return await trespass(self._apps_way_in, credential.password, ground)
 
     async def check(self) -> Health:
         started = time.monotonic()

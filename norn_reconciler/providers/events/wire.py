@@ -23,6 +23,7 @@ from kafka.protocol.admin import (
     DescribeUserScramCredentialsRequest,
     IncrementalAlterConfigsRequest,
 )
+from kafka.protocol.consumer import OffsetFetchRequest
 from kafka.protocol.metadata import MetadataRequest
 
 from norn_reconciler.providers.events.acl import (
@@ -70,14 +71,17 @@ def _code(table: Mapping[int, str], name: str) -> int:
     return next((code for code, known in table.items() if known == name), 0) or int(name)
 
 
-def metadata_request(topics: Sequence[str] | None) -> Any:
-    """None: every topic; empty: none, only the brokers."""
+METADATA_WITH_RIGHTS = 8  # the first version that says which operations are allowed
+
+
+def metadata_request(topics: Sequence[str] | None, *, rights: bool = False) -> Any:
+    """None: every topic; empty: none, only the brokers. rights: with what whoever asks may do."""
     topic = MetadataRequest.MetadataRequestTopic
     return MetadataRequest(
         topics=None if topics is None else [topic(name=name) for name in topics],
         allow_auto_topic_creation=False,
         include_cluster_authorized_operations=False,
-        include_topic_authorized_operations=False,
+        include_topic_authorized_operations=rights,
     )
 
 
@@ -95,6 +99,11 @@ def metadata(response: Any) -> Metadata:
             leaderless.add(topic.name)
     brokers = tuple(sorted(broker.node_id for broker in response.brokers))
     return Metadata(topics, frozenset(leaderless), response.controller_id, brokers)
+
+
+def offset_fetch_request(group: str) -> Any:
+    """All offsets that the group has committed."""
+    return OffsetFetchRequest(group_id=group, topics=None)
 
 
 def describe_acls_request(principal: str | None = None) -> Any:

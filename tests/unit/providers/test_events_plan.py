@@ -426,6 +426,44 @@ def test_a_foreign_grant_is_reported_with_what_to_type() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("acl", "severity", "reason", "remedy"),
+    [
+        (
+            AclBinding("User:*", "CLUSTER", "kafka-cluster", "LITERAL", "*", "ALLOW", "ALTER"),
+            Severity.BLOCKING,
+            "OpenToAll",
+            "rpk security acl delete --allow-principal 'User:*' --allow-host '*' --operation alter "
+            "--cluster",
+        ),
+        (
+            AclBinding("User:*", "GROUP", "*", "LITERAL", "*", "ALLOW", "READ"),
+            Severity.BLOCKING,
+            "OpenToAll",
+            "rpk security acl delete --allow-principal 'User:*' --allow-host '*' --operation read "
+            "--group '*' --resource-pattern-type literal",
+        ),
+        (
+            AclBinding("User:*", "USER", "mail", "LITERAL", "*", "ALLOW", "CREATE_TOKENS"),
+            Severity.BLOCKING,
+            "OpenToAll",
+            "kafka-acls --bootstrap-server HOST:PORT --command-config ADMIN --remove "
+            "--allow-principal 'User:*' --operation CreateTokens --user-principal 'mail'",
+        ),
+        (
+            AclBinding("User:*", "TOPIC", "in", "LITERAL", "*", "DENY", "WRITE"),
+            Severity.WARNING,
+            "ForeignDeny",
+            "rpk security acl delete --deny-principal 'User:*' --deny-host '*' --operation write "
+            "--topic 'in' --resource-pattern-type literal",
+        ),
+    ],
+)
+def test_rules_for_everybody(acl: AclBinding, severity: Severity, reason: str, remedy: str) -> None:
+    (problem,) = PROVIDER.plan(wanted("in"), server(foreign=frozenset({acl}))).problems
+    assert (problem.severity, problem.reason, problem.remedy) == (severity, reason, remedy)
+
+
 def test_the_desired_state_prints_the_same_whatever_the_order() -> None:
     one, other = desired("a", "b"), desired("b", "a")
     assert repr(one) == repr(other)
