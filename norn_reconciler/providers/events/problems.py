@@ -103,26 +103,26 @@ def foreign_grants(app: str, foreign: frozenset[AclBinding]) -> Iterator[Problem
                 Severity.WARNING,
                 "ForeignDeny",
                 f"an ACL that is not norn's denies {app} what is its own: {rule}",
-                _remove(rule),
+                removal(rule),
             )
         elif rule.principal == EVERYBODY:
             yield Problem(
                 Severity.BLOCKING,
                 "OpenToAll",
                 f"an ACL gives every app what is not its own: {rule}",
-                _remove(rule),
+                removal(rule),
             )
         else:
             yield Problem(
                 Severity.WARNING,
                 "ForeignGrant",
                 f"an ACL that is not norn's reaches what belongs to {app}: {rule}",
-                _remove(rule),
+                removal(rule),
             )
 
 
-def _remove(rule: AclRule) -> str:
-    """rpk knows users and tokens not."""
+def removal(rule: AclRule) -> str:
+    """The command that takes the rule away. rpk knows users and tokens not."""
     side = rule.permission.lower()
     if rule.type in _FLAGS:
         named = f"{_FLAGS[rule.type]} '{rule.name}' --resource-pattern-type {rule.pattern.lower()}"
