@@ -52,6 +52,7 @@ async def observe(
             name in client.unsaved,
             name in client.unended,
             claimants(others, apps[name].desired.namespace),
+            open_by(others, apps[name].desired.namespace),
         )
         for name in names
     }
@@ -63,6 +64,16 @@ def claimants(others: Iterable[Stranger], namespace: str | None) -> tuple[str, .
         return ()
     found = ((one.user, one.claims(namespace)) for one in others)
     return tuple(sorted(f"{user} ~{pattern}" for user, pattern in found if pattern is not None))
+
+
+def open_by(others: Iterable[Stranger], namespace: str | None) -> tuple[str, ...]:
+    """Through whom anybody reaches this namespace. User default is not asked after: whoever logs in
+    as the app tries that door himself."""
+    if namespace is None:
+        return ()
+    return tuple(
+        sorted(one.user for one in others if one.user != "default" and one.opens(namespace))
+    )
 
 
 def _beginning(line: str) -> str:

@@ -52,8 +52,9 @@ class Observed:
 
     user: its ACL user, None without one. missing: commands of norn's rules that the server does
     not have. claimants: users that are not norn's and have a pattern for keys of its namespace, as
-    `NAME ~PATTERN`. unsaved: a change of this user was made and could not be saved. unended:
-    sessions on it were to be ended and could not be.
+    `NAME ~PATTERN`. open_by: such users without a password that reach its namespace. unsaved: a
+    change of this user was made and could not be saved. unended: sessions on it were to be ended
+    and could not be.
     """
 
     user: Rules | None
@@ -62,6 +63,7 @@ class Observed:
     unsaved: bool = False
     unended: bool = False
     claimants: tuple[str, ...] = ()
+    open_by: tuple[str, ...] = ()
 
 
 def sha256_of(credential: Credential) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from norn_reconciler.providers.kv.rules import Rules, parse
+from norn_reconciler.providers.kv.rules import COMMANDS, Rules, parse
 
+_ADMIN = frozenset({"+@all", "allcommands", "+@admin", "+@dangerous", "+@slow", "+acl"})
 _NOTHING = (("-@all",), ())
 
 
@@ -51,6 +52,28 @@ def patterns_of(rules: Rules) -> Iterator[str]:
             yield "*"
         elif tilde and word[0] in "~%":
             yield pattern
+
+
+def is_app(rules: Rules) -> bool:
+    """Whether these are norn's rules for an app, on a server of whatever version."""
+    words = set(rules.commands)
+    return (
+        words <= {*COMMANDS, "+info"}
+        and len(words) > len(COMMANDS) // 2
+        and all(key.startswith("~") and key.endswith(":*") for key in rules.keys)
+    )
+
+
+def is_admin(rules: Rules) -> bool:
+    """Whether it may make and alter users, itself among them."""
+    words = [*rules.commands, *(word for s in rules.selectors for word in s.strip("()").split())]
+    may = False
+    for word in words:
+        if word in _ADMIN or word == "+acl|setuser":
+            may = True
+        elif word in {"-@all", "nocommands", "-@admin", "-@dangerous", "-acl", "-acl|setuser"}:
+            may = False
+    return may
 
 
 def reaches(pattern: str, prefix: str) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from norn_reconciler.providers.kv.strangers import reaches, stranger
+from norn_reconciler.providers.kv.rules import app_rules, parse
+from norn_reconciler.providers.kv.strangers import is_admin, is_app, reaches, stranger
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,39 @@ def test_who_claims_and_who_does_not() -> None:
     assert claims("off #abc ~shop:* resetchannels +@all") is None, "it cannot log in"
     assert claims("on #abc ~shop:* resetchannels -@all") is None, "it may do nothing"
     assert claims("on #abc ~bank:* resetchannels +@all") is None
+
+
+def test_who_opens_a_namespace() -> None:
+    def opens(line: str) -> bool:
+        found = stranger(f"user other {line}")
+        return found is not None and found.opens("shop")
+
+    assert opens("on nopass ~* resetchannels -@all +get")
+    assert opens("on nopass ~sh* resetchannels -@all +get")
+    assert not opens("on #abc ~* resetchannels +@all"), "it has a password"
+    assert not opens("off nopass ~* resetchannels +@all")
+    assert not opens("on nopass ~* resetchannels -@all")
+    assert not opens("on nopass ~bank:* resetchannels +@all")
+
+
+@pytest.mark.parametrize(
+    ("commands", "admin"),
+    [
+        ("+@all", True), ("-@all +@admin", True), ("-@all +acl", True),
+        ("-@all +acl|setuser", True), ("-@all +get", False), ("-@all +acl|whoami", False),
+        ("+@all -@admin -@dangerous", False), ("+@all -@admin +acl", True),
+    ],
+)  # fmt: skip
+def test_who_may_alter_users(commands: str, admin: bool) -> None:
+    rules = parse(f"user other on #abc ~* resetchannels {commands}")
+    assert rules is not None
+    assert is_admin(rules) is admin
+
+
+def test_an_app_is_known_by_its_rules() -> None:
+    ours = app_rules("shop", "shop", "0" * 64, info=True)
+    assert is_app(ours)
+    assert is_app(app_rules("shop", "shop", "0" * 64, frozenset({"memory|usage", "copy"})))
+    assert not is_app(replace(ours, commands=(*ours.commands, "+keys")))
+    assert not is_app(replace(ours, keys=frozenset({"~*"})))
+    assert not is_app(replace(ours, commands=("-@all", "+@string")))
