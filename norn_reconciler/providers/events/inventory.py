@@ -9,6 +9,7 @@ from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin, 
 from norn_reconciler.model.plan import Effect, Wanted
 from norn_reconciler.providers.events.actions import AlterConfig, EventsAction, user_key
 from norn_reconciler.providers.events.plan import beneath, groups_in_use
+from norn_reconciler.providers.events.reserved import reserved_key, reserved_name
 from norn_reconciler.providers.events.state import (
     TOPIC,
     USER,
@@ -47,7 +48,7 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> Owned:
     found: dict[ObjectKey, Held] = {}
     for spec in desired.topics:
         state, key = observed.topics.get(spec.name), (TOPIC, spec.name)
-        if state is not None and key not in wanted.owned:
+        if state is not None and key not in wanted.owned and not reserved_name(spec.name):
             found[key] = Held(
                 TOPIC, spec.name, origin=Origin.ADOPTED, server_id=state.topic_id, settings={}
             )
@@ -97,7 +98,8 @@ def _settings(
     settings = {
         key: value
         for key, value in spec.config
-        if (found := state.config.get(key)) is not None
+        if (key in before or not reserved_key(key))
+        and (found := state.config.get(key)) is not None
         and same_value(value, found.value)
         and (found.own or sent.get(key) == value or before.get(key) == value)
     }

@@ -30,8 +30,11 @@ from norn_reconciler.providers.events.problems import (
     foreign_topic,
     foreign_user,
     not_shared,
+    reserved_settings,
+    reserved_topic,
     topic_differs,
 )
+from norn_reconciler.providers.events.reserved import reserved_name, without_reserved
 from norn_reconciler.providers.events.state import (
     ITERATIONS,
     MECHANISM,
@@ -67,10 +70,16 @@ def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]
     problems: list[Problem] = []
     actions: list[EventsAction] = []
     strangers: set[str] = set()
-    for spec in desired.topics:
-        state = observed.topics.get(spec.name)
-        held = owned.get((TOPIC, spec.name))
-        if state is None:
+    for declared in desired.topics:
+        state = observed.topics.get(declared.name)
+        held = owned.get((TOPIC, declared.name))
+        spec, refused = without_reserved(declared, held)
+        if refused:
+            problems.append(reserved_settings(spec.name, refused))
+        if held is None and reserved_name(spec.name):
+            strangers.add(spec.name)
+            problems.append(reserved_topic(spec.name))
+        elif state is None:
             confirmed = held is not None and held.state is HeldState.OWNED
             actions.append(CreateTopic.of(spec, made_before=confirmed))
         elif held is None:

@@ -56,6 +56,25 @@ def foreign_topic(app: str, topic: str) -> Problem:
     )
 
 
+def reserved_topic(topic: str) -> Problem:
+    return Problem(
+        Severity.BLOCKING,
+        "NameReserved",
+        f"topic {topic} begins with _, as those of the broker and its tools do: it is not given",
+        "give the topic another name",
+    )
+
+
+def reserved_settings(topic: str, keys: Sequence[str]) -> Problem:
+    return Problem(
+        Severity.BLOCKING,
+        "ConfigReserved",
+        f"topic {topic} asks for {', '.join(keys)}, which is the administrator's to decide: it is "
+        "left as it is",
+        "remove it from the spec",
+    )
+
+
 def not_shared(owner: str, topic: str) -> Problem:
     return Problem(
         Severity.WARNING,

@@ -23,7 +23,8 @@ _MOST_READERS = 1000
 _CONFIG_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,248}")
 _USER = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _MAX_INT16 = 2**15 - 1
-_MAX_INT32 = 2**31 - 1
+_MOST_PARTITIONS = 1000  # of one topic: each costs every broker files, memory and elections
+_MOST_PARTITIONS_OF_AN_APP = 10_000
 
 
 def refused_app_name(app: str, reserved: frozenset[str]) -> str | None:
@@ -107,7 +108,10 @@ class Topic(BaseModel):
         description="name, taken as it is", json_schema_extra={"pattern": f"^{_NAME.pattern}$"}
     )
     partitions: int | None = Field(
-        None, ge=1, le=_MAX_INT32, description="number of partitions; may grow, cannot shrink"
+        None,
+        ge=1,
+        le=_MOST_PARTITIONS,
+        description="number of partitions; may grow, cannot shrink",
     )
     replication: int | None = Field(
         None, ge=1, le=_MAX_INT16, description="replication factor; set at creation only"
@@ -204,6 +208,17 @@ def _topic_list(topics: object) -> object:
     return _clashes(list(topics))
 
 
+def _not_too_many(topics: tuple[Topic, ...]) -> tuple[Topic, ...]:
+    partitions = sum(topic.partitions or 1 for topic in topics)
+    if partitions > _MOST_PARTITIONS_OF_AN_APP:
+        raise PydanticCustomError(
+            f"{_CHECK}.partitions",
+            "{asked} partitions in all: an app may have {most}",
+            {"asked": partitions, "most": _MOST_PARTITIONS_OF_AN_APP},
+        )
+    return topics
+
+
 def _require_topics(schema: dict[str, Any]) -> None:
     schema["required"] = ["topics"]
     schema["properties"]["topics"].pop("default", None)
@@ -222,6 +237,7 @@ class EventsSection(BaseModel):
         ],
         Field(strict=False),
         BeforeValidator(_topic_list),
+        AfterValidator(_not_too_many),
     ] = Field(
         default=None,  # refused by the validator, with a word why
         validate_default=True,

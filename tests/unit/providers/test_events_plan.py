@@ -464,6 +464,33 @@ def test_rules_for_everybody(acl: AclBinding, severity: Severity, reason: str, r
     assert (problem.severity, problem.reason, problem.remedy) == (severity, reason, remedy)
 
 
+def test_what_is_the_administrators_is_refused_unless_norn_holds_it() -> None:
+    keys = {"redpanda.remote.write": "true", "confluent.value.schema.validation": "true"}
+    asked = ("_audit", {"name": "in", "config": {**keys, "retention.ms": "5"}})
+    plan = PROVIDER.plan(wanted(*asked), server(topics={}))
+    assert [p.reason for p in plan.problems] == ["NameReserved", "ConfigReserved"]
+    assert plan.blocked is not None
+    assert [s for s in summaries(plan) if "_audit" in s] == [], "neither made nor granted"
+    made = [a.spec for a in plan.actions if isinstance(a, CreateTopic)]
+    assert [(s.name, s.config) for s in made] == [("in", (("retention.ms", "5"),))]
+    # What the broker says of itself does not make it norn's.
+    there = {key: ConfigValue("true", True) for key in keys}
+    found = server(topics={"in": TopicState("id-in", 1, 1, there)})
+    rows = PROVIDER.confirm(wanted(*asked), found, ())
+    assert rows["topic", "in"].settings == {}
+    theirs = server(topics={"_audit": TopicState("id", 1, 1)})
+    assert ("topic", "_audit") not in PROVIDER.adoptable(wanted(*asked), theirs)
+    # An earlier version made both.
+    owned = {
+        **OWNED,
+        ("topic", "_audit"): Held("topic", "_audit", server_id="id"),
+        ("topic", "in"): Held("topic", "in", server_id="id-in", settings=keys),
+    }
+    plan = PROVIDER.plan(wanted(*asked, owned=owned), server(topics={}))
+    assert plan.blocked is None
+    assert {a.name for a in plan.actions if isinstance(a, CreateTopic)} == {"_audit", "in"}
+
+
 def test_the_desired_state_prints_the_same_whatever_the_order() -> None:
     one, other = desired("a", "b"), desired("b", "a")
     assert repr(one) == repr(other)
