@@ -185,6 +185,7 @@ class Daemon:
                 )
                 looked = asyncio.Event()
                 tasks.create_task(self._specs(work, looked), name="specs")
+                tasks.create_task(self._share(work), name="shares")
                 tasks.create_task(work.engine.serve(), name="lanes")
                 tasks.create_task(self._resync(work), name="resync")
                 tasks.create_task(self._operate(work, looked), name="operations")
@@ -241,6 +242,16 @@ class Daemon:
                 logs.get().warning(logs.STORE_LOST, error=str(away))
                 return False
         return True
+
+    async def _share(self, work: compose.Parts) -> None:
+        """A reader is given another app's object once norn has made it for its owner: that is
+        mostly a moment after both files came."""
+        while True:
+            await work.book.moved.wait()
+            checkpoint()
+            work.book.moved.clear()
+            if work.specs.outdated(work.book.inventory()):
+                await self._look(work)
 
     async def _resync(self, work: compose.Parts) -> None:
         while True:

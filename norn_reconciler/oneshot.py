@@ -288,6 +288,10 @@ async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -
     if await operations.work():
         await engine.accept(await look(work))
     await engine.settle(chosen)
+    if work.specs.outdated(book.inventory()):
+        # Made just now, and shared: its readers get it in the same run.
+        await engine.accept(await look(work))
+        await engine.settle(chosen)
     # What a person asked for while nobody was there may need a look at every service first.
     if await operations.work():
         await engine.accept(await look(work))

@@ -20,6 +20,7 @@ from norn_reconciler.spec.fleet import Settled, settle
 from norn_reconciler.spec.rules import Rules
 from norn_reconciler.spec.scan import Scan, Scanner
 from norn_reconciler.spec.schema import schema as spec_schema
+from norn_reconciler.spec.shares import Share
 from norn_reconciler.spec.validate import validate
 
 
@@ -31,6 +32,7 @@ class Specs:
         self._scanner = Scanner(settings.specs_dir, self._rules, settle=settings.settle_seconds)
         self._scan = Scan()
         self._folder = Folder.OK
+        self._withheld: frozenset[Share] = frozenset()
         self.findings: tuple[Finding, ...] = ()
 
     def glance(self) -> None:
@@ -50,14 +52,19 @@ class Specs:
         """One look. A file counts only when two looks agree: see `next_look`."""
         self._scan = self._scanner.look(time.monotonic())
         known = {n: r.spec for n, r in records.items() if r.state is AppState.ACTIVE}
-        settled = settle(self._scan, known, holders_of(inventory), self._rules)
+        settled = settle(self._scan, known, holders_of(inventory), self._rules, inventory)
         self._tell(settled)
+        self._withheld = settled.withheld
         return settled.fleet
 
     def next_look(self) -> float | None:
         """Seconds until a file that is still settling can be judged; None when none is."""
         due = self._scan.next_look
         return None if due is None else max(0.0, due - time.monotonic())
+
+    def outdated(self, inventory: Mapping[tuple[str, AppName], Owned]) -> bool:
+        """Whether something that the last look withheld from a reader is its owner's by now."""
+        return any(share.given(inventory) for share in self._withheld)
 
     def _tell(self, settled: Settled) -> None:
         if settled.fleet.folder is not self._folder:

@@ -19,7 +19,7 @@ from norn_reconciler.model.status import Event
 
 class Mirror:
     """entries: what is in force, by app. records: every app norn_db knows, removed ones included.
-    services: keys of all services there are."""
+    services: keys of all services there are. moved: set whenever inventory rows have changed."""
 
     def __init__(self, store: Store, secrets: SecretSource, services: frozenset[str]) -> None:
         self._store = store
@@ -28,6 +28,7 @@ class Mirror:
         self._inventory: dict[tuple[str, AppName], Owned] = {}
         self._services: dict[tuple[str, AppName], ServiceRecord] = {}
         self.turn = asyncio.Lock()
+        self.moved = asyncio.Event()
         self.epoch = 0
         self.entries: dict[AppName, Entry] = {}
         self.records: dict[AppName, AppRecord] = {}
@@ -115,6 +116,8 @@ class Mirror:
             if (entry := self.entries.get(record.app)) is not None:
                 self.entries[record.app] = replace(entry, record=record)
         self._inventory.update(changes.inventory)
+        if changes.inventory:
+            self.moved.set()
         self._services.update(changes.services)
         for app in changes.forgotten:
             self.records.pop(app, None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NewType, Protocol, runtime_checkable
 
-from norn_reconciler.model.inventory import Held
+from norn_reconciler.model.inventory import Held, ObjectKey
 
 AppName = NewType("AppName", str)
 
@@ -44,8 +44,8 @@ class Section(Protocol):
         """The names this section asks for."""
         ...
 
-    def shares(self) -> Mapping[AppName, frozenset[str]]:
-        """Other app → the names of this section's objects that it may read."""
+    def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        """Other app → this section's objects that it may read, as their inventory rows say them."""
         ...
 
     @staticmethod
@@ -58,9 +58,11 @@ class Section(Protocol):
 class App:
     """One app as the fleet wants it. A service that is not in `sections` is wanted empty.
 
-    readable: service → names of others' objects that their owners let it read.
+    readable: service → names of others' objects that their owners let it read. withheld: service →
+    (owner, name) of those that norn_db does not call their owners': nothing is given of them.
     """
 
     name: AppName
     sections: Mapping[str, Section]
     readable: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    withheld: Mapping[str, frozenset[tuple[AppName, str]]] = field(default_factory=dict)

@@ -27,6 +27,7 @@ BUSY = "TooManyConnections"  # it refused for want of room: that says nothing of
 NO_RIGHTS = "NoRights"
 OPEN_TO_ALL = "WrongPasswordAccepted"
 NEIGHBOUR_OPEN = "NeighbourOpen"
+SERVER_OPEN = "ServerOpen"  # it may do what only an administrator should
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,19 @@ from norn_reconciler.spec.findings import Finding, Severity, errors, ordered
 from norn_reconciler.spec.load import Document, restore
 from norn_reconciler.spec.rules import CHECKS, Rules
 from norn_reconciler.spec.scan import Scan
+from norn_reconciler.spec.shares import Inventory, Share, names, owned_names, shares
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """fleet: for the engine. findings: of all files, ordered. held_back: apps without a usable file
     that stay as they are, and why; those whose last good version still passes the checks are
-    members of the fleet."""
+    members of the fleet. withheld: what owners' specs share and norn_db does not call theirs."""
 
     fleet: Fleet
     findings: tuple[Finding, ...] = ()
     held_back: Mapping[AppName, str] = field(default_factory=dict)
+    withheld: frozenset[Share] = frozenset()
 
 
 def settle(
@@ -33,25 +35,34 @@ def settle(
     known: Mapping[AppName, SpecRecord],
     holders: Claims,
     rules: Rules,
+    inventory: Inventory | None = None,
 ) -> Settled:
     """Decide for every app. Nothing here depends on the order of files or apps.
 
     known: last good versions of the *active* apps. holders: app → names that its inventory rows
-    keep (Section.held), of removed apps too.
+    keep (Section.held), of removed apps too. inventory: the rows themselves; None where norn_db was
+    not asked, and each owner's word has to do.
     """
-    return _Settling(scan, known, holders, rules).run()
+    return _Settling(scan, known, holders, rules, inventory).run()
 
 
 class _Settling:
     """One call of `settle`: the steps share what they have found so far."""
 
     def __init__(
-        self, scan: Scan, known: Mapping[AppName, SpecRecord], holders: Claims, rules: Rules
+        self,
+        scan: Scan,
+        known: Mapping[AppName, SpecRecord],
+        holders: Claims,
+        rules: Rules,
+        inventory: Inventory | None,
     ) -> None:
         self.scan = scan
         self.known = known
         self.holders = holders
         self.rules = rules
+        self.inventory = inventory
+        self.withheld: frozenset[Share] = frozenset()
         self.findings: list[Finding] = []
         self.members: dict[AppName, Member] = {}
         self.held_back: dict[AppName, str] = {}
@@ -82,7 +93,7 @@ class _Settling:
             self._refused(findings),
             tuple(sorted(self.scan.settling)),
         )
-        return Settled(fleet, findings, self.held_back)
+        return Settled(fleet, findings, self.held_back, self.withheld)
 
     def _refused(self, findings: tuple[Finding, ...]) -> tuple[Refusal, ...]:
         homes = {m.record.file: app for app, m in sorted(self.members.items()) if m.rejected}
@@ -242,23 +253,32 @@ class _Settling:
         return vanished
 
     def _share(self, vanished: Mapping[AppName, Member], asked: Mapping[AppName, Document]) -> None:
-        """Give each reader what the owners' specs let it read; the owners alone decide. An app that
-        is on its way out shares until it is gone."""
-        readable: dict[AppName, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-        for owner, member in sorted({**vanished, **self.members}.items()):
-            if member.core:
-                continue
-            for key, section in member.app.sections.items():
-                for reader, names in section.shares().items():
-                    reads = self.members.get(reader)
-                    if reader != owner and reads is not None and key in reads.app.sections:
-                        readable[reader][key] |= names
-                    elif owner in asked:
-                        self._no_reader(asked[owner], key, owner, reader)
-        for reader, by_service in readable.items():
+        """Give each reader what the owners' specs let it read; the owners alone decide, and of what
+        is theirs alone. An app that is on its way out shares until it is gone."""
+        readable: dict[AppName, list[Share]] = defaultdict(list)
+        withheld: dict[AppName, list[Share]] = defaultdict(list)
+        strays: set[tuple[AppName, str, AppName]] = set()
+        for share in shares({**vanished, **self.members}):
+            owner, reader, key = share.owner, share.reader, share.service
+            reads = self.members.get(reader)
+            if reader == owner or reads is None or key not in reads.app.sections:
+                strays.add((owner, key, reader))
+            elif self.inventory is None or share.given(self.inventory):
+                readable[reader].append(share)
+            else:
+                withheld[reader].append(share)
+        for owner, key, reader in sorted(strays):
+            if owner in asked:
+                self._no_reader(asked[owner], key, owner, reader)
+        for reader in readable.keys() | withheld.keys():
             member = self.members[reader]
-            shown = {key: frozenset(names) for key, names in sorted(by_service.items())}
-            self.members[reader] = replace(member, app=replace(member.app, readable=shown))
+            app = replace(
+                member.app,
+                readable=names(readable[reader]),
+                withheld=owned_names(withheld[reader]),
+            )
+            self.members[reader] = replace(member, app=app)
+        self.withheld = frozenset(share for found in withheld.values() for share in found)
 
     def _no_reader(self, document: Document, key: str, owner: AppName, reader: AppName) -> None:
         why = (

@@ -4,6 +4,9 @@ somebody changed is found and set again; a stack that is open to all is never Re
 from __future__ import annotations
 
 import asyncio
+import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +14,18 @@ from pathlib import Path
 import psycopg
 import pytest
 import valkey
-from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ResourcePattern,
+    ResourceType,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 
+from infra.kafka_server import Kafka
+from infra.ports import free_port
 from infra.stack import Stack
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.events.endpoint import Endpoint
@@ -176,6 +189,95 @@ def test_a_server_that_takes_anybody_is_found_by_the_first_probe(
     norn.run("apply")
     assert norn.condition(app, "Ready")["status"] == "True"
     assert norn.events("isolation.verified", app)
+
+
+class Lenient(Kafka):
+    """Whatever no ACL is about, everybody may do."""
+
+    def _properties(self) -> str:
+        strict = "allow.everyone.if.no.acl.found=false"
+        return super()._properties().replace(strict, strict.replace("false", "true"))
+
+
+@pytest.fixture
+def lenient() -> Iterator[Kafka]:
+    folder = Path(tempfile.mkdtemp(prefix="norn-test-"))
+    folder.chmod(0o711)  # the server's user passes through
+    port = free_port()
+    kafka = Lenient(folder, "kafka", port, secrets.token_urlsafe(24), free_port([port]))
+    try:
+        kafka.start()
+        yield kafka
+    finally:
+        kafka.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_broker_where_everybody_may_do_what_no_acl_is_about_is_found_by_the_first_probe(
+    norn: Norn, lenient: Kafka, name
+) -> None:
+    one, two = name("one"), name("two")
+    norn.settings = {
+        **norn.settings,
+        "NORN_REDPANDA_BROKERS": lenient.brokers,
+        "NORN_REDPANDA_PASSWORD": lenient.password,
+    }
+    for app in (one, two):
+        norn.write(f"{app}.yaml", spec(app, postgres=False, kv=False))
+    norn.run("apply", code=1)
+    for app in (one, two):
+        shown = norn.condition(app, "IsolationVerified")
+        assert (shown["status"], shown["reason"]) == ("False", "ServerOpen"), shown
+        assert norn.condition(app, "Ready")["status"] == "False"
+        assert norn.events("isolation.failed", app)
+        assert not (norn.folder / ".norn" / "credentials" / f"{app}.env").exists()
+
+
+EVERYBODY = {
+    "cluster": (ResourceType.CLUSTER, "kafka-cluster", ACLOperation.ALTER),
+    "groups": (ResourceType.GROUP, "*", ACLOperation.READ),
+}
+
+
+@pytest.mark.parametrize("what", list(EVERYBODY))
+def test_an_acl_for_everybody_keeps_every_app_from_ready(
+    breakable: Norn, breakable_services: Services, name, what: str
+) -> None:
+    norn, app = breakable, name("open")
+    kind, resource, operation = EVERYBODY[what]
+    rule = ACL("User:*", "*", operation, ACLPermissionType.ALLOW, ResourcePattern(kind, resource))
+    breakable_services.kafka.create_acls([rule])
+    norn.write("open.yaml", spec(app, postgres=False, kv=False))
+    try:
+        norn.run("apply", code=1)
+        shown = norn.condition(app, "TopicsReady")
+        assert shown["reason"] == "OpenToAll", shown
+        assert "rpk security acl delete --allow-principal 'User:*'" in shown["message"]
+        assert not (norn.folder / ".norn" / "credentials" / f"{app}.env").exists()
+    finally:
+        breakable_services.kafka.delete_acls([rule])
+    norn.run("apply")
+    assert norn.condition(app, "Ready")["status"] == "True"
+
+
+def test_what_somebody_denies_an_app_is_seen(norn: Norn, services: Services, name) -> None:
+    app = name("denied")
+    norn.write("denied.yaml", spec(app, postgres=False, kv=False))
+    norn.run("apply")
+    topic = ResourcePattern(ResourceType.TOPIC, f"{app}.in")
+    rule = ACL("User:*", "*", ACLOperation.WRITE, ACLPermissionType.DENY, topic)
+    services.kafka.create_acls([rule])
+    try:
+        with norn.daemon():
+            norn.run("reconcile", app, "--wait")
+            until(
+                lambda: norn.condition(app, "IsolationVerified").get("reason") == "NoRights",
+                told=norn.story,
+            )
+            assert "WRITE" in norn.condition(app, "IsolationVerified")["message"]
+            assert norn.condition(app, "TopicsReady")["reason"] == "ForeignDeny"
+    finally:
+        services.kafka.delete_acls([rule])
 
 
 def test_an_app_with_all_its_connections_in_use_is_not_mistaken_for_one_with_another_password(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
 from tests.acceptance.harness import Norn, spec, until
@@ -109,3 +110,52 @@ def test_a_reader_that_is_nobody_is_named(norn: Norn, name) -> None:
     assert "ghost" in str(found)
     norn.run("apply")
     assert norn.is_ready(a)
+
+
+def test_an_owner_cannot_share_what_is_not_its_own(norn: Norn, services: Services, name) -> None:
+    a, b, late = name("owner"), name("reader"), name("late")
+    foreign = f"{a}-payments"
+    services.kafka.create_topics([NewTopic(foreign, 1, 1)])
+    topics = f"topics:\n      - {{name: {foreign}, readers: [{b}, {late}]}}\n      - {a}-own\n"
+    norn.write("a.yaml", f"app: {a}\nrole: worker\nservices:\n  events:\n    {topics}")
+    norn.write("b.yaml", spec(b, postgres=False, kv=False))
+    with norn.daemon():
+        norn.until_ready(b)
+        until(lambda: norn.condition(a, "TopicsReady").get("reason") == "Conflict")
+        norn.write("late.yaml", spec(late, postgres=False, kv=False))
+        norn.until_ready(late)
+        for reader in (b, late):
+            assert operations(services, reader, foreign) == set()
+            assert "KAFKA_READ_TOPICS" not in norn.env(reader)
+            until(
+                lambda r=reader: norn.condition(r, "TopicsReady").get("reason") == "NotShared",
+                told=norn.story,
+            )
+            assert norn.condition(reader, "TopicsReady")["status"] == "True", (
+                "no failure of its own"
+            )
+            assert f"norn adopt {a}" in norn.condition(reader, "TopicsReady")["message"]
+        norn.run("adopt", a, "--yes")
+        for reader in (b, late):
+            until(
+                lambda r=reader: operations(services, r, foreign) == {"READ", "DESCRIBE"},
+                5,
+                told=norn.story,
+            )
+            until(lambda r=reader: norn.env(r).get("KAFKA_READ_TOPICS") == foreign, 5)
+
+
+def test_files_that_come_together_are_served_together(norn: Norn, services: Services, name) -> None:
+    a, b = name("owner"), name("reader")
+    with norn.daemon() as daemon:
+        norn.write("b.yaml", spec(b, postgres=False, kv=False))
+        norn.write("a.yaml", owner(a, f"        readers: [{b}]\n"))
+        until(
+            lambda: operations(services, b, f"{a}.out") == {"READ", "DESCRIBE"},
+            10,
+            told=norn.story,
+        )
+        until(lambda: norn.env(b).get("KAFKA_READ_TOPICS") == f"{a}.out", 5, told=norn.story)
+        norn.until_ready(a, b)
+        assert not [e for e in daemon.events("problem.found") if "NotShared" in str(e)]
+        assert norn.events("drift.detected") == []

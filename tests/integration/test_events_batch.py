@@ -106,11 +106,20 @@ async def test_a_topic_that_is_not_norns_blocks_and_is_left_alone(
     assert (await admin.topics())[f"in-{name}"] == before
 
 
-async def test_an_unused_name_is_freed_of_leftover_rights(provider: EventsProvider) -> None:
-    """ACLs outlive their user: a new app of that name must not inherit them."""
-    name, admin = fresh_name(), Admin(provider)
+async def test_rights_without_a_user_are_neither_inherited_nor_deleted(
+    provider: EventsProvider,
+) -> None:
+    """They may be of a client with a certificate, or left by a user that somebody deleted."""
+    name, admin, w = fresh_name(), Admin(provider), world(provider)
     await admin.create_acl(f"User:{name}", "TOPIC", "somebody.elses", "LITERAL", "READ")
-    done = await world(provider).converge(app(name))
+    plan = (await w.plans([app(name)]))[name]
+    assert plan.actions == ()
+    assert plan.blocked is not None
+    assert (plan.blocked.reason, "somebody.elses" in plan.blocked.message) == ("Conflict", True)
+    assert len(await admin.acls_of(name)) == 1
+    seen = await w.observe([app(name)])
+    w.owned[name] = provider.adoptable(w.wanted(app(name)), seen[name])
+    done = await w.converge(app(name))
     assert "somebody.elses" in done[0].summary()
     assert done[0].effect is Effect.CHANGE
     assert not [acl for acl in await admin.acls_of(name) if "somebody" in acl.name]
@@ -221,6 +230,7 @@ async def test_a_published_password_is_reported(provider: EventsProvider, server
     await admin.set_password(name, "SCRAM-SHA-256", Secret("secretpassword"), 4096)
     for operation in ("ALTER", "CREATE", "DESCRIBE", "ALTER_CONFIGS", "DESCRIBE_CONFIGS"):
         await admin.create_acl(f"User:{name}", "CLUSTER", "kafka-cluster", "LITERAL", operation)
+    await admin.create_acl(f"User:{name}", "TOPIC", "*", "LITERAL", "ALL")
     boss = make(servers, username=name, password=Secret("secretpassword"))
     try:
         health = await boss.diagnose()
@@ -232,6 +242,30 @@ async def test_a_published_password_is_reported(provider: EventsProvider, server
         assert any(name in f.message and name in f.remedy for f in seen)
     finally:
         await boss.close()
+
+
+async def test_rights_on_the_cluster_alone_are_not_enough(
+    provider: EventsProvider, servers: Any
+) -> None:
+    """Topics would be made, and never be seen."""
+    name = fresh_name("blind")
+    admin = Admin(provider)
+    await admin.set_password(name, "SCRAM-SHA-256", Secret("pw-of-blind"), 4096)
+    for operation in ("ALTER", "CREATE", "DESCRIBE", "ALTER_CONFIGS", "DESCRIBE_CONFIGS"):
+        await admin.create_acl(f"User:{name}", "CLUSTER", "kafka-cluster", "LITERAL", operation)
+    blind = make(servers, username=name, password=Secret("pw-of-blind"))
+    topics = set(await admin.topics())
+    try:
+        health = await blind.diagnose()
+        assert not health.ok
+        (found,) = [f for f in health.findings if f.reason == "Denied"]
+        assert "ALTER, ALTER_CONFIGS, DESCRIBE, DESCRIBE_CONFIGS on topics" in found.message
+        assert f"--allow-principal 'User:{name}'" in found.remedy
+        await admin.create_acl(f"User:{name}", "TOPIC", "*", "LITERAL", "ALL")
+        assert (await blind.diagnose()).ok
+    finally:
+        await blind.close()
+    assert not [t for t in set(await admin.topics()) - topics if t.startswith("Norn-Doctor")]
 
 
 async def test_a_large_batch_goes_in_few_requests(provider: EventsProvider) -> None:

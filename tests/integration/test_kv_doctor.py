@@ -11,6 +11,7 @@ import pytest
 from norn_reconciler.model.outcome import Health
 from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.providers.kv.diagnose import _copies, _version
+from norn_reconciler.providers.kv.rules import app_rules, modifiers
 from tests.integration.kv_servers import ADMIN, PASSWORD, OwnServer
 
 Start = Callable[..., OwnServer]
@@ -73,6 +74,27 @@ async def test_norn_logged_in_as_an_open_default_user(start: Start) -> None:
     assert not health.ok
     assert "ACL SETUSER norn-admin on" in found(health)["DefaultUserOpen"].remedy
     assert found(health)["AuthenticationOff"].severity is Severity.BLOCKING
+
+
+async def test_other_users_that_reach_what_is_not_theirs(start: Start) -> None:
+    server = start()
+    app = app_rules("shop", "shop", "0" * 64)
+    server.do("ACL", "SETUSER", "shop", *modifiers(app))
+    server.do("ACL", "SETUSER", "open", "on", "nopass", "~x:*", "+get")
+    server.do("ACL", "SETUSER", "legacy", "on", ">pw", "~sh*", "+get")
+    server.do("ACL", "SETUSER", "boss", "on", ">pw", "resetkeys", "+@admin")
+    server.do("ACL", "SETUSER", "quiet", "on", ">pw", "~quiet:*", "+get")
+    server.do("ACL", "SETUSER", "gone", "off", "nopass", "~*", "+@all")
+    health = await diagnosis(server)
+    assert not health.ok
+    assert {(p.reason, p.severity, p.remedy) for p in health.findings} == {
+        ("UserOpen", Severity.BLOCKING, "ACL SETUSER open off"),
+        ("ForeignUser", Severity.WARNING, "ACL SETUSER legacy off"),
+        ("ForeignAdmin", Severity.WARNING, "ACL SETUSER boss off"),
+    }
+    for problem in health.findings:
+        server.do(*problem.remedy.split())
+    assert (await diagnosis(server)).findings == ()
 
 
 async def test_an_admin_without_a_password_of_its_own(start: Start) -> None:

@@ -237,3 +237,28 @@ async def test_a_key_of_another_type_is_no_failed_proof(
     server.do("LPUSH", "mail:norn-proof", "x")
     assert (await provider.prove(MAIL, credential("mail"))).ok
     assert server.do("LLEN", "mail:norn-proof") == 1
+
+
+@pytest.mark.parametrize("rules", ["-@all +get +set +scan", "+@all", "-@all +ping", "-@all"])
+async def test_an_open_default_user_is_never_taken_for_a_refusal(
+    server: OwnServer, provider: KvProvider, world: World, rules: str
+) -> None:
+    """Without EXISTS it said NOPERM, which looked like one."""
+    assert (await provider.trespass(MAIL, credential("mail"), OTHER)).ok
+    server.do("ACL", "SETUSER", "default", "reset", "on", "nopass", "~*", *rules.split())
+    proof = await provider.trespass(MAIL, credential("mail"), OTHER)
+    assert (proof.ok, proof.kind) == (False, "WrongPasswordAccepted")
+    server.do("ACL", "SETUSER", "default", "reset", "off")
+    assert (await provider.trespass(MAIL, credential("mail"), OTHER)).ok
+
+
+async def test_a_user_without_a_password_that_reaches_an_app_is_found_in_the_round(
+    server: OwnServer, provider: KvProvider, world: World
+) -> None:
+    server.do("ACL", "SETUSER", "legacy", "on", "nopass", "~ma*", "-@all", "+get")
+    plans = await world.plans([MAIL, OTHER])
+    blocked = plans[MAIL.name].blocked
+    assert blocked is not None
+    assert (blocked.reason, blocked.remedy) == ("OpenToAll", "ACL SETUSER legacy off")
+    server.do(*blocked.remedy.split())
+    assert all(plan.blocked is None for plan in (await world.plans([MAIL, OTHER])).values())

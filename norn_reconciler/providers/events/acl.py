@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from norn_reconciler.model.app import AppName
+from norn_reconciler.model.inventory import ObjectKey
 
 # The numbers on the wire: org.apache.kafka.common.resource.ResourceType and its neighbours.
 TYPES = {
@@ -29,6 +30,10 @@ TOPIC_OPERATIONS = ("DESCRIBE", "DESCRIBE_CONFIGS", "READ", "WRITE")
 READER_OPERATIONS = ("DESCRIBE", "READ")
 GROUP_OPERATIONS = ("DESCRIBE", "READ")
 TRANSACTION_OPERATIONS = ("DESCRIBE", "WRITE")
+
+
+EVERYBODY = "User:*"
+_NAMED = frozenset({"TOPIC", "GROUP", "TRANSACTIONAL_ID"})
 
 
 class AclBinding(NamedTuple):
@@ -128,12 +133,12 @@ def granted_by_norn(app: str, topic: str, acls: Collection[AclBinding]) -> bool:
     )
 
 
-def reader_acls(readers: Mapping[AppName, Iterable[str]]) -> frozenset[AclBinding]:
-    """All that the readers of topics are given for it. readers: app → topics."""
+def reader_acls(readers: Mapping[AppName, Iterable[ObjectKey]]) -> frozenset[AclBinding]:
+    """All that the readers of topics are given for it. readers: app → topics' inventory keys."""
     return frozenset(
         AclBinding(principal(app), "TOPIC", topic, "LITERAL", "*", "ALLOW", operation)
         for app, topics in readers.items()
-        for topic in topics
+        for _, topic in topics
         for operation in READER_OPERATIONS
     )
 
@@ -150,21 +155,33 @@ def rules(bindings: Iterable[AclBinding]) -> tuple[AclRule, ...]:
     )
 
 
+def is_power(acl: AclBinding) -> bool:
+    """Whether it lets somebody at the cluster, at users or at delegation tokens. IDEMPOTENT_WRITE
+    names and changes nothing of anybody's; producers needed it before Kafka 2.8."""
+    return (
+        acl.permission == "ALLOW" and acl.type not in _NAMED and acl.operation != "IDEMPOTENT_WRITE"
+    )
+
+
 def grants_reaching(
     foreign: Iterable[AclBinding], topics_of: Mapping[str, frozenset[str]]
 ) -> dict[str, frozenset[AclBinding]]:
-    """Which of these ALLOW bindings reach into which app's names.
+    """Which of these bindings reach into which app's names, or are about every app.
 
     foreign: bindings of principals that are not norn's. topics_of: app → its declared topics.
-    Result: app → the bindings that reach its topics, groups or transactions; apps that none
-    reaches are left out.
+    Result: app → the ALLOW rules that let others at its topics, groups or transactions, the rules
+    for everybody that let it at what is an administrator's, and those that deny everybody what is
+    the app's; apps that none reaches are left out.
     """
     names = _Names.of(topics_of)
     by_pattern: dict[tuple[str, str, str], set[AclBinding]] = {}
+    powers: set[AclBinding] = set()
     for acl in foreign:
-        if acl.permission == "ALLOW" and acl.type in {"TOPIC", "GROUP", "TRANSACTIONAL_ID"}:
+        if acl.type in _NAMED and (acl.permission == "ALLOW" or acl.principal == EVERYBODY):
             by_pattern.setdefault((acl.type, acl.pattern, acl.name), set()).add(acl)
-    reached: dict[str, set[AclBinding]] = {}
+        elif acl.principal == EVERYBODY and is_power(acl):
+            powers.add(acl)
+    reached: dict[str, set[AclBinding]] = {app: set(powers) for app in topics_of if powers}
     for (kind, pattern, name), acls in by_pattern.items():
         for app in names.reached(kind, pattern, name):
             reached.setdefault(app, set()).update(acls)

@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _MAX_REPLY = 100_000_000  # bytes; the ACLs of some thousand apps take a few million
 _SLACK = 2.0  # seconds beyond the driver's own limits before a caller is let go
+_METADATA_API = 3
 _SCRAM_APIS = (50, 51)  # DescribeUserScramCredentials, AlterUserScramCredentials
 
 
@@ -72,6 +73,14 @@ class EventsClient:
         await self.connect()
         versions = await self._in_thread(lambda: self._versions().api_versions)
         return all(key in versions for key in _SCRAM_APIS)
+
+    async def sees_rights(self) -> bool:
+        """Whether the broker says what whoever asks may do with a topic."""
+        from norn_reconciler.providers.events import wire  # noqa: PLC0415
+
+        await self.connect()
+        versions = await self._in_thread(lambda: self._versions().api_versions)
+        return bool(versions.get(_METADATA_API, (0, 0))[1] >= wire.METADATA_WITH_RIGHTS)
 
     async def version(self) -> str:
         """The newest Apache Kafka release whose API the broker has all of, such as `4.1`."""

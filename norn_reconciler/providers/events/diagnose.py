@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -13,11 +13,11 @@ from norn_reconciler.model.errors import ServiceError
 from norn_reconciler.model.outcome import Health
 from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.secret import Secret
-from norn_reconciler.providers.events.acl import AclBinding
 from norn_reconciler.providers.events.client import EventsClient
 from norn_reconciler.providers.events.faults import SCRAM_NEEDED, admin_rights
 from norn_reconciler.providers.events.login import LoginRefused, log_in, session
-from norn_reconciler.providers.events.read import read_acls, read_users
+from norn_reconciler.providers.events.powers import other_admins
+from norn_reconciler.providers.events.read import denied_on_topic, read_acls, read_users
 from norn_reconciler.providers.events.state import MECHANISM
 from norn_reconciler.providers.events.write import salted
 
@@ -41,6 +41,7 @@ async def diagnose(client: EventsClient, health: Health) -> Health:
     findings: list[Problem] = []
     try:
         findings += await _rights(client)
+        findings += await _topic_rights(client)
         findings += await _passwords(client)
         if not any(finding.severity is Severity.BLOCKING for finding in findings):
             findings += await _authorisation(client)
@@ -56,7 +57,7 @@ async def _rights(client: EventsClient) -> list[Problem]:
     if not await client.has_scram():
         return [_blocking("BrokerTooOld", SCRAM_NEEDED, "upgrade the broker")]
     # Raises Denied where authorisation is off, or may not be read.
-    findings = _other_admins(await read_acls(client), client.username)
+    findings = other_admins(await read_acls(client), client.username)
     await read_users(client)
     cluster = await client.ask(wire.describe_cluster_request())
     allowed = wire.authorized_operations(cluster.authorized_operations)
@@ -73,28 +74,19 @@ async def _rights(client: EventsClient) -> list[Problem]:
     ]
 
 
-def _other_admins(acls: Iterable[AclBinding], own: str | None) -> list[Problem]:
-    """Whoever may write ACLs may give itself any app's topics. A broker does not say who its
-    superusers are."""
-    others = sorted(
-        {
-            acl.principal
-            for acl in acls
-            if acl.type == "CLUSTER"
-            and acl.permission == "ALLOW"
-            and acl.operation in {"ALL", "ALTER"}
-            and acl.principal != f"User:{own}"
-        }
-    )
+async def _topic_rights(client: EventsClient) -> list[Problem]:
+    """What norn does with topics, asked of one that nobody has: the broker looks at the right
+    first, and nothing is changed. No app has that prefix, since apps are written small."""
+    name = f"Norn-Doctor-{secrets.token_hex(8)}"
+    missing = await denied_on_topic(client, name)
+    if not missing:
+        return []
     return [
-        Problem(
-            Severity.WARNING,
-            "ForeignAdmin",
-            f"{who} may ALTER the cluster, and so give itself every app's topics",
-            f"if it need not: kafka-acls --remove --cluster --allow-principal {who} "
-            "--operation Alter --operation All",
+        _blocking(
+            "Denied",
+            f"norn's user {client.username} lacks {', '.join(missing)} on topics",
+            admin_rights(client.username),
         )
-        for who in others
     ]
 
 

@@ -14,6 +14,7 @@ TOPIC_ALREADY_EXISTS = 36
 UNKNOWN_TOPIC = 3
 INVALID_PARTITIONS = 37
 RESOURCE_NOT_FOUND = 91  # a SCRAM credential that is to be deleted is not there
+REFUSED = frozenset({29, 31})  # for want of a right on the topic, or on the cluster
 _SECURITY_DISABLED = 54
 _DENIED = {
     29: "TOPIC_AUTHORIZATION_FAILED",

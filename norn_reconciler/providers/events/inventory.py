@@ -9,6 +9,7 @@ from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin, 
 from norn_reconciler.model.plan import Effect, Wanted
 from norn_reconciler.providers.events.acl import bears_norns_acls, granted_by_norn
 from norn_reconciler.providers.events.actions import AlterConfig, EventsAction, user_key
+from norn_reconciler.providers.events.reserved import reserved_key, reserved_name
 from norn_reconciler.providers.events.state import (
     TOPIC,
     USER,
@@ -18,6 +19,7 @@ from norn_reconciler.providers.events.state import (
     TopicState,
     same_value,
 )
+from norn_reconciler.providers.events.taken import beneath, groups_in_use
 
 
 def confirm(wanted: Wanted[Desired], observed: Observed, done: Sequence[EventsAction]) -> Owned:
@@ -47,13 +49,25 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> Owned:
     found: dict[ObjectKey, Held] = {}
     for spec in desired.topics:
         state, key = observed.topics.get(spec.name), (TOPIC, spec.name)
-        if state is not None and key not in wanted.owned:
+        if state is not None and key not in wanted.owned and not reserved_name(spec.name):
             found[key] = Held(
                 TOPIC, spec.name, origin=Origin.ADOPTED, server_id=state.topic_id, settings={}
             )
     key = user_key(desired.app)
-    if desired.declared and observed.mechanisms and key not in wanted.owned:
+    if not desired.declared or key in wanted.owned:
+        return found
+    below = beneath(wanted, observed)
+    for name in below:
+        # Where the spec does not name it, the prefix opens it all the same.
+        there = observed.topics[name].topic_id
+        found.setdefault(
+            (TOPIC, name), Held(TOPIC, name, HeldState.RETAINED, Origin.ADOPTED, there)
+        )
+    if observed.mechanisms:
         found[key] = Held(USER, desired.app, origin=Origin.ADOPTED)
+    elif observed.acls or below or groups_in_use(desired.app, observed.foreign):
+        # The name alone is taken over: the user itself is norn's to make.
+        found[key] = Held(USER, desired.app, HeldState.CLAIMED)
     return found
 
 
@@ -107,7 +121,8 @@ def _settings(
     settings = {
         key: value
         for key, value in spec.config
-        if (found := state.config.get(key)) is not None
+        if (key in before or not reserved_key(key))
+        and (found := state.config.get(key)) is not None
         and same_value(value, found.value)
         and (found.own or sent.get(key) == value or before.get(key) == value)
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 
 from norn_reconciler.model.app import AppName
@@ -36,10 +36,14 @@ from norn_reconciler.providers.events.state import (
 
 
 async def observe(
-    client: EventsClient, wanted: Mapping[AppName, Wanted[Desired]], norn_apps: Iterable[str]
+    client: EventsClient,
+    wanted: Mapping[AppName, Wanted[Desired]],
+    norn_apps: Iterable[str],
+    norn_topics: Container[str] = (),
 ) -> Mapping[AppName, Observed | ServiceError]:
     """wanted: the batch. norn_apps: every app whose user is norn's, as far as known: what their
-    principals hold is their own plans' business, and is not reported as foreign."""
+    principals hold is their own plans' business, and is not reported as foreign. norn_topics: all
+    that some app has a row for, as far as known."""
     asked = {app: one for app, one in wanted.items() if one.desired.declared or one.owned}
     result: dict[AppName, Observed | ServiceError] = {app: Observed() for app in wanted}
     if not asked:
@@ -67,8 +71,9 @@ async def observe(
             if one.desired.declared
         },
     )
+    beneath = _beneath(topics) if not all(names_norn_user(one) for one in asked.values()) else {}
     for app, one in asked.items():
-        state = _topics(one, topics, configs)
+        state = _topics(one, topics, configs, () if names_norn_user(one) else beneath.get(app, ()))
         if isinstance(state, ServiceError):
             result[app] = state
             continue
@@ -77,6 +82,11 @@ async def observe(
             mechanisms=users.get(app, {}),
             acls=frozenset(by_principal.get(principal(app), ())),
             foreign=foreign.get(app, frozenset()),
+            strangers=frozenset(
+                name
+                for _, name in one.desired.withheld
+                if name in topics and name not in norn_topics
+            ),
         )
     return result
 
@@ -117,12 +127,23 @@ def _config_keys(
     return keys
 
 
+def _beneath(topics: Iterable[str]) -> Mapping[str, list[str]]:
+    """App → the topics that begin with its prefix, whoever made them."""
+    found: dict[str, list[str]] = {}
+    for topic in topics:
+        head, dot, _ = topic.partition(".")
+        if dot:
+            found.setdefault(head, []).append(topic)
+    return found
+
+
 def _topics(
     wanted: Wanted[Desired],
     topics: Mapping[str, TopicState],
     configs: Mapping[str, Mapping[str, ConfigValue] | ServiceError],
+    beneath: Iterable[str],
 ) -> Mapping[str, TopicState] | ServiceError:
-    names = {spec.name for spec in wanted.desired.topics}
+    names = {spec.name for spec in wanted.desired.topics} | set(beneath)
     names |= {held.name for held in wanted.owned.values() if held.kind == TOPIC}
     found: dict[str, TopicState] = {}
     for name in sorted(names & topics.keys()):

@@ -26,10 +26,16 @@ from norn_reconciler.providers.events.actions import (
 from norn_reconciler.providers.events.inventory import recoverable
 from norn_reconciler.providers.events.problems import (
     foreign_grants,
+    foreign_prefix,
+    foreign_principal,
     foreign_topic,
     foreign_user,
+    not_shared,
+    reserved_settings,
+    reserved_topic,
     topic_differs,
 )
+from norn_reconciler.providers.events.reserved import reserved_name, without_reserved
 from norn_reconciler.providers.events.state import (
     ITERATIONS,
     MECHANISM,
@@ -41,13 +47,15 @@ from norn_reconciler.providers.events.state import (
     TopicState,
     same_value,
 )
+from norn_reconciler.providers.events.taken import beneath, groups_in_use
 
 
 def plan(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
     """What leads from `observed` to `wanted`, ordered by phase, then by name.
 
-    A user of that name that is not norn's blocks everything: granting to it would hand access to
-    a stranger. A topic that is not norn's blocks only what is about that topic.
+    A user or a principal of that name that is not norn's blocks everything: granting to it would
+    hand access to a stranger; and so would others' topics below the prefix, which the app could
+    read. Another topic that is not norn's blocks only what is about that topic.
     """
     if wanted.desired.declared:
         planned = _declared(wanted, observed)
@@ -61,16 +69,24 @@ def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]
     desired, owned = wanted.desired, wanted.owned
     lost = recoverable(wanted, observed, proven=False)
     user = user_key(desired.app)
-    if observed.mechanisms and user not in owned:
-        theirs = wanted.record_lost(user) if user in lost else foreign_user(desired.app)
-        return Plan(problems=(theirs,))
+    if user not in owned:
+        if user in lost:
+            return Plan(problems=(wanted.record_lost(user),))
+        if taken := tuple(_taken(wanted, observed)):
+            return Plan(problems=taken)
     problems: list[Problem] = []
     actions: list[EventsAction] = []
     strangers: set[str] = set()
-    for spec in desired.topics:
-        state = observed.topics.get(spec.name)
-        held = owned.get((TOPIC, spec.name))
-        if state is None:
+    for declared in desired.topics:
+        state = observed.topics.get(declared.name)
+        held = owned.get((TOPIC, declared.name))
+        spec, refused = without_reserved(declared, held)
+        if refused:
+            problems.append(reserved_settings(spec.name, refused))
+        if held is None and reserved_name(spec.name):
+            strangers.add(spec.name)
+            problems.append(reserved_topic(spec.name))
+        elif state is None:
             confirmed = held is not None and held.state is HeldState.OWNED
             actions.append(CreateTopic.of(spec, made_before=confirmed))
         elif held is None:
@@ -85,9 +101,24 @@ def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]
     actions += _user(wanted, observed)
     actions += _acls(wanted, observed, strangers)
     problems += foreign_grants(desired.app, observed.foreign)
+    problems += [
+        not_shared(owner, name) for owner, name in desired.withheld if name in observed.strangers
+    ]
     if observed.mechanisms and wanted.keeps_password(user_key(desired.app)):
         problems.append(wanted.password_kept(user_key(desired.app)))
     return Plan(tuple(actions), tuple(problems))
+
+
+def _taken(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
+    """What somebody else has under the app's name. Asked for only while there is no row of the
+    user: norn writes that before it makes or grants anything, and drops it when nothing is left."""
+    app = wanted.desired.app
+    if observed.mechanisms:
+        yield foreign_user(app)
+    elif observed.acls:
+        yield foreign_principal(app, observed.acls)
+    if names := beneath(wanted, observed) or groups_in_use(app, observed.foreign):
+        yield foreign_prefix(app, names)
 
 
 def _topic_changes(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from norn_reconciler.model.errors import Rejected, Unavailable
 from norn_reconciler.model.outcome import (
     NEIGHBOUR_OPEN,
     NO_RIGHTS,
     OPEN_TO_ALL,
+    SERVER_OPEN,
     WRONG_PASSWORD,
     Proof,
 )
@@ -23,7 +25,10 @@ from norn_reconciler.providers.events.state import MECHANISM, SERVICE
 _NEW_USER_PATIENCE = 3.0  # seconds a broker may take to know a user that its controller accepted
 _PAUSE = 0.1
 _METADATA = 5  # version of the request: brokers of any age have it
+_NEEDED = frozenset({"READ", "WRITE"})
 TOPIC_AUTHORIZATION_FAILED = 29
+_GROUP_AUTHORIZATION_FAILED = 30
+_CLUSTER_AUTHORIZATION_FAILED = 31
 
 
 async def prove(
@@ -66,27 +71,66 @@ async def fits(
     return None
 
 
-async def trespass(
-    endpoint: Endpoint, user: str, password: Secret, own: str, foreign: str
-) -> Proof:
-    """A wrong password is refused; logged in, `own` may be described and `foreign` may not (topics,
-    whether they exist or not: the broker looks at the right first). Raises ServiceError when
-    nobody can tell."""
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What one app tries. topics: its own, declared. prefixed: a name below its prefix. foreign,
+    foreign_group: another's. Whether any of it exists does not matter: the broker looks at the
+    right first. sees_rights: whether the broker's API says which operations are allowed."""
+
+    app: str
+    topics: tuple[str, ...]
+    prefixed: str
+    foreign: str
+    foreign_group: str
+    sees_rights: bool
+
+
+async def trespass(endpoint: Endpoint, password: Secret, ground: Ground) -> Proof:
+    """A wrong password is refused; logged in, the app may use its own, and neither another's topic
+    and group nor what is an administrator's. Raises ServiceError when nobody can tell."""
     started = time.monotonic()
-    taken, code = await asyncio.gather(
-        _takes(endpoint, user, Secret(secrets.token_urlsafe(32))),
-        _described(endpoint, user, password, own, foreign),
+    taken, found = await asyncio.gather(
+        _takes(endpoint, ground.app, Secret(secrets.token_urlsafe(32))),
+        _tried(endpoint, password, ground),
     )
     if taken:
         return Proof(False, _ms(started), "the broker takes a wrong password", OPEN_TO_ALL)
-    if code is None:
-        return Proof(False, _ms(started), f"login of {user} refused", WRONG_PASSWORD)
-    if code.get(own) == TOPIC_AUTHORIZATION_FAILED:
-        return Proof(False, _ms(started), f"it may not describe its own topic {own}", NO_RIGHTS)
-    if code.get(foreign) != TOPIC_AUTHORIZATION_FAILED:
-        reason = f"it may describe topic {foreign}, which is another's"
-        return Proof(False, _ms(started), reason, NEIGHBOUR_OPEN)
-    return Proof(True, _ms(started))
+    if found is None:
+        return Proof(False, _ms(started), f"login of {ground.app} refused", WRONG_PASSWORD)
+    kind, reason = found.fault(ground)
+    return Proof(not reason, _ms(started), reason, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The broker's answers. codes: error code by topic. rights: allowed operations by topic, None
+    where it does not say. groups: error code by group. acls: of the request for all ACLs."""
+
+    codes: Mapping[str, int]
+    rights: Mapping[str, frozenset[str] | None]
+    groups: Mapping[str, int]
+    acls: int
+
+    def fault(self, ground: Ground) -> tuple[str, str]:
+        """(kind, reason); ("", "") when all is as it should be."""
+        if self.acls != _CLUSTER_AUTHORIZATION_FAILED:
+            return SERVER_OPEN, (
+                "it may list all ACLs: authorisation is off, or everybody may do what no ACL is "
+                "about (allow.everyone.if.no.acl.found), or has rights on the cluster"
+            )
+        if self.codes.get(ground.foreign) != TOPIC_AUTHORIZATION_FAILED:
+            return NEIGHBOUR_OPEN, f"it may describe topic {ground.foreign}, which is another's"
+        if self.groups.get(ground.foreign_group) != _GROUP_AUTHORIZATION_FAILED:
+            return NEIGHBOUR_OPEN, f"it may use group {ground.foreign_group}, which is another's"
+        if self.groups.get(ground.app) == _GROUP_AUTHORIZATION_FAILED:
+            return NO_RIGHTS, f"it may not use its own group {ground.app}"
+        for topic in (ground.prefixed, *ground.topics):
+            if self.codes.get(topic) == TOPIC_AUTHORIZATION_FAILED:
+                return NO_RIGHTS, f"it may not describe its own topic {topic}"
+            rights = self.rights.get(topic)
+            if rights is not None and (lacks := _NEEDED - rights):
+                return NO_RIGHTS, f"it may not {' and '.join(sorted(lacks))} its own topic {topic}"
+        return "", ""
 
 
 async def _takes(endpoint: Endpoint, user: str, password: Secret) -> bool:
@@ -97,23 +141,39 @@ async def _takes(endpoint: Endpoint, user: str, password: Secret) -> bool:
     return True
 
 
-async def _described(
-    endpoint: Endpoint, user: str, password: Secret, *topics: str
-) -> dict[str, int] | None:
-    """Topic → the error code that describing it gives; None when the login is refused."""
-    from kafka.protocol.metadata import MetadataResponse  # noqa: PLC0415  -- imports the driver
+async def _tried(endpoint: Endpoint, password: Secret, ground: Ground) -> Tried | None:
+    """One login and four requests; None when the login is refused."""
+    from kafka.protocol.admin import DescribeAclsResponse  # noqa: PLC0415  -- imports the driver
+    from kafka.protocol.consumer import OffsetFetchResponse  # noqa: PLC0415
+    from kafka.protocol.metadata import MetadataResponse  # noqa: PLC0415
 
     from norn_reconciler.providers.events import wire  # noqa: PLC0415
 
+    names = (ground.prefixed, ground.foreign, *ground.topics)
+    groups: dict[str, int] = {}
     try:
         async with session(endpoint) as one, asyncio.timeout(endpoint.timeout):
-            await one.authenticate(MECHANISM, user, password)
-            answer = await one.ask(wire.metadata_request(topics), MetadataResponse, _METADATA)
+            await one.authenticate(MECHANISM, ground.app, password)
+            described = await one.ask(
+                wire.metadata_request(names, rights=ground.sees_rights),
+                MetadataResponse,
+                wire.METADATA_WITH_RIGHTS if ground.sees_rights else _METADATA,
+            )
+            acls = await one.ask(wire.describe_acls_request(), DescribeAclsResponse, 1)
+            for group in (ground.app, ground.foreign_group):
+                request = wire.offset_fetch_request(group)
+                groups[group] = (await one.ask(request, OffsetFetchResponse, 3)).error_code
     except LoginRefused:
         return None
     except (OSError, EOFError) as error:  # TimeoutError is an OSError
         raise Unavailable(SERVICE, "the broker broke off a request") from error
-    return {topic.name: topic.error_code for topic in answer.topics}
+    codes = {topic.name: topic.error_code for topic in described.topics}
+    rights = {
+        topic.name: wire.authorized_operations(topic.authorized_operations)
+        for topic in described.topics
+        if ground.sees_rights and not topic.error_code
+    }
+    return Tried(codes, rights, groups, acls.error_code)
 
 
 def _ms(started: float) -> float:

@@ -23,12 +23,13 @@ from norn_reconciler.providers.events.diagnose import diagnose
 from norn_reconciler.providers.events.endpoint import Endpoint
 from norn_reconciler.providers.events.observe import marked, names_norn_user, observe
 from norn_reconciler.providers.events.plan import plan
-from norn_reconciler.providers.events.prove import fits, prove, trespass
+from norn_reconciler.providers.events.prove import Ground, fits, prove, trespass
 from norn_reconciler.providers.events.read import read_acls, read_topics
 from norn_reconciler.providers.events.section import EventsSection, variable
 from norn_reconciler.providers.events.state import (
     MECHANISM,
     SERVICE,
+    TOPIC,
     Desired,
     Observed,
     TopicSpec,
@@ -70,6 +71,7 @@ class EventsProvider:
         self._client = EventsClient(endpoint, sasl_mechanism, username, password)
         self._logins = asyncio.Semaphore(_LOGINS_AT_ONCE)
         self._norn_apps: set[str] = set()
+        self._norn_topics: dict[str, set[str]] = {}
 
     @property
     def requests(self) -> int:
@@ -88,18 +90,21 @@ class EventsProvider:
             for t in section.topics
         )
         acls = wanted_acls(app.name, (t.name for t in topics), app.readable.get(SERVICE, ()))
+        withheld = tuple(sorted(app.withheld.get(SERVICE, ())))
         readers = reader_acls(section.shares())
-        return Desired(app.name, True, tuple(topics), acls, credential, readers)
+        return Desired(app.name, True, tuple(topics), acls, credential, withheld, readers)
 
     async def observe(
         self, wanted: Mapping[AppName, Wanted[Desired]]
     ) -> Mapping[AppName, Observed | ServiceError]:
         for app, one in wanted.items():
+            self._norn_topics[app] = {h.name for h in one.owned.values() if h.kind == TOPIC}
             if names_norn_user(one):
                 self._norn_apps.add(app)
             else:
                 self._norn_apps.discard(app)
-        return await observe(self._client, wanted, self._norn_apps)
+        topics = set().union(*self._norn_topics.values())
+        return await observe(self._client, wanted, self._norn_apps, topics)
 
     def plan(self, wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
         return plan(wanted, observed)
@@ -157,16 +162,22 @@ class EventsProvider:
             return await prove(self._apps_way_in, app.name, credential.password)
 
     async def trespass(self, app: App, credential: Credential, neighbour: App | None) -> Proof:
-        """Without a neighbour a topic that nobody has stands in for its."""
-        own = f"{own_prefix(app.name)}norn-proof"
+        """Without a neighbour a topic and a group that nobody has stand in for its."""
+        mine = app.sections.get(SERVICE)
         other = neighbour.sections.get(SERVICE) if neighbour is not None else None
         reads = app.readable.get(SERVICE, frozenset())
         topics = other.topics if isinstance(other, EventsSection) else ()
-        foreign = next((topic.name for topic in topics if topic.name not in reads), "")
-        if not foreign:
-            foreign = f"{own_prefix(neighbour.name if neighbour else 'norn-nobody')}norn-proof"
+        whose = neighbour.name if neighbour is not None else "norn-nobody"
+        ground = Ground(
+            app.name,
+            tuple(topic.name for topic in mine.topics) if isinstance(mine, EventsSection) else (),
+            f"{own_prefix(app.name)}norn-proof",
+            next((t.name for t in topics if t.name not in reads), f"{own_prefix(whose)}norn-proof"),
+            whose,
+            await self._client.sees_rights(),
+        )
         async with self._logins:
-            return await trespass(self._apps_way_in, app.name, credential.password, own, foreign)
+            return await trespass(self._apps_way_in, credential.password, ground)
 
     async def check(self) -> Health:
         started = time.monotonic()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from norn_reconciler.model.errors import ServiceError
 from norn_reconciler.providers.events.acl import AclBinding
 from norn_reconciler.providers.events.client import EventsClient
-from norn_reconciler.providers.events.faults import UNKNOWN_TOPIC, item_fault
-from norn_reconciler.providers.events.state import ConfigValue
+from norn_reconciler.providers.events.faults import REFUSED, UNKNOWN_TOPIC, item_fault
+from norn_reconciler.providers.events.state import ConfigValue, TopicSpec
 
 if TYPE_CHECKING:
     from norn_reconciler.providers.events.wire import Metadata
@@ -62,6 +62,38 @@ async def read_configs(
                 values.code, values.message, object=topic, username=client.username
             )
     return found
+
+
+async def denied_on_topic(client: EventsClient, name: str) -> list[str]:
+    """Which of the operations that norn needs on topics its user lacks on this one, which does not
+    exist. Nothing is made: what would write is only validated."""
+    from norn_reconciler.providers.events import wire  # noqa: PLC0415
+
+    limit = int(client.endpoint.timeout * 1000)
+    spec = TopicSpec(name, 1)
+    made = await client.ask(
+        wire.create_topics_request([spec], limit, validate_only=True), controller=True
+    )
+    grown = await client.ask(
+        wire.create_partitions_request({name: 2}, limit, validate_only=True), controller=True
+    )
+    altered = await client.ask(
+        wire.alter_configs_request({name: {"retention.ms": "1"}}, validate_only=True)
+    )
+    asked = await client.ask(wire.describe_configs_request({name: ["retention.ms"]}))
+    described = await client.ask(wire.metadata_request([name]))
+    codes = {
+        "CREATE": made.topics,
+        "ALTER": grown.results,
+        "ALTER_CONFIGS": altered.responses,
+        "DESCRIBE_CONFIGS": asked.results,
+        "DESCRIBE": described.topics,
+    }
+    return sorted(
+        operation
+        for operation, answers in codes.items()
+        if any(answer.error_code in REFUSED for answer in answers)
+    )
 
 
 def _whole(client: EventsClient, response: Any, what: str) -> None:

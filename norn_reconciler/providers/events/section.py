@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from norn_reconciler.model.app import AppName, Claim
-from norn_reconciler.model.inventory import Held
+from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.providers.events.acl import own_prefix
 from norn_reconciler.providers.events.state import TOPIC, USER
 
@@ -23,7 +23,8 @@ _MOST_READERS = 1000
 _CONFIG_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,248}")
 _USER = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _MAX_INT16 = 2**15 - 1
-_MAX_INT32 = 2**31 - 1
+_MOST_PARTITIONS = 1000  # of one topic: each costs every broker files, memory and elections
+_MOST_PARTITIONS_OF_AN_APP = 10_000
 
 
 def refused_app_name(app: str, reserved: frozenset[str]) -> str | None:
@@ -112,7 +113,10 @@ class Topic(BaseModel):
         description="name, taken as it is", json_schema_extra={"pattern": f"^{_NAME.pattern}$"}
     )
     partitions: int | None = Field(
-        None, ge=1, le=_MAX_INT32, description="number of partitions; may grow, cannot shrink"
+        None,
+        ge=1,
+        le=_MOST_PARTITIONS,
+        description="number of partitions; may grow, cannot shrink",
     )
     replication: int | None = Field(
         None, ge=1, le=_MAX_INT16, description="replication factor; set at creation only"
@@ -209,6 +213,17 @@ def _topic_list(topics: object) -> object:
     return _clashes(list(topics))
 
 
+def _not_too_many(topics: tuple[Topic, ...]) -> tuple[Topic, ...]:
+    partitions = sum(topic.partitions or 1 for topic in topics)
+    if partitions > _MOST_PARTITIONS_OF_AN_APP:
+        raise PydanticCustomError(
+            f"{_CHECK}.partitions",
+            "{asked} partitions in all: an app may have {most}",
+            {"asked": partitions, "most": _MOST_PARTITIONS_OF_AN_APP},
+        )
+    return topics
+
+
 def _require_topics(schema: dict[str, Any]) -> None:
     schema["required"] = ["topics"]
     schema["properties"]["topics"].pop("default", None)
@@ -227,6 +242,7 @@ class EventsSection(BaseModel):
         ],
         Field(strict=False),
         BeforeValidator(_topic_list),
+        AfterValidator(_not_too_many),
     ] = Field(
         default=None,  # refused by the validator, with a word why
         validate_default=True,
@@ -237,11 +253,11 @@ class EventsSection(BaseModel):
         """Each topic by name and by the name brokers tell apart, and the app's own prefix."""
         return _topic_claims(*(topic.name for topic in self.topics)) | _prefix_claim(app)
 
-    def shares(self) -> Mapping[AppName, frozenset[str]]:
-        found: dict[AppName, set[str]] = {}
+    def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        found: dict[AppName, set[ObjectKey]] = {}
         for topic in self.topics:
             for reader in topic.readers:
-                found.setdefault(AppName(reader), set()).add(topic.name)
+                found.setdefault(AppName(reader), set()).add((TOPIC, topic.name))
         return {reader: frozenset(names) for reader, names in found.items()}
 
     @staticmethod

@@ -28,14 +28,17 @@ class TopicSpec:
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What an app should have. declared: whether the spec has an events section at all; without
-    one no access is wanted. topics and acls are sorted. readable_by: what others are given to read
-    its topics; their own plans see to it, so it is no part of what is compared here."""
+    one no access is wanted. topics, acls and withheld are sorted. withheld: (owner, topic) of what
+    it was promised and may not read, since norn_db does not call it the owner's. readable_by: what
+    others are given to read its topics; their own plans see to it, so it is no part of what is
+    compared here."""
 
     app: str
     declared: bool
     topics: tuple[TopicSpec, ...]
     acls: tuple[AclBinding, ...]
     credential: Credential
+    withheld: tuple[tuple[str, str], ...] = ()
     readable_by: frozenset[AclBinding] = field(default=frozenset(), compare=False)
 
 
@@ -66,15 +69,18 @@ class TopicState:
 class Observed:
     """What the service holds for one app.
 
-    topics: those of its declared and owned ones that exist. mechanisms: its SCRAM user's
-    credentials, mechanism → iterations; empty when there is no such user. acls: all of its
-    principal. foreign: bindings of others that reach its names.
+    topics: those of its declared and owned ones that exist; before it has a user of norn's, also
+    all that begin with its prefix. mechanisms: its SCRAM user's credentials, mechanism →
+    iterations; empty when there is no such user. acls: all of its
+    principal. foreign: bindings of others that reach its names. strangers: those of the withheld
+    topics that exist and that no app has an inventory row for.
     """
 
     topics: Mapping[str, TopicState] = field(default_factory=dict)
     mechanisms: Mapping[str, int] = field(default_factory=dict)
     acls: frozenset[AclBinding] = frozenset()
     foreign: frozenset[AclBinding] = frozenset()
+    strangers: frozenset[str] = frozenset()
 
 
 def same_value(wanted: str, found: str) -> bool:

@@ -23,6 +23,7 @@ from kafka.protocol.admin import (
     DescribeUserScramCredentialsRequest,
     IncrementalAlterConfigsRequest,
 )
+from kafka.protocol.consumer import OffsetFetchRequest
 from kafka.protocol.metadata import MetadataRequest
 
 from norn_reconciler.providers.events.acl import (
@@ -70,14 +71,17 @@ def _code(table: Mapping[int, str], name: str) -> int:
     return next((code for code, known in table.items() if known == name), 0) or int(name)
 
 
-def metadata_request(topics: Sequence[str] | None) -> Any:
-    """None: every topic; empty: none, only the brokers."""
+METADATA_WITH_RIGHTS = 8  # the first version that says which operations are allowed
+
+
+def metadata_request(topics: Sequence[str] | None, *, rights: bool = False) -> Any:
+    """None: every topic; empty: none, only the brokers. rights: with what whoever asks may do."""
     topic = MetadataRequest.MetadataRequestTopic
     return MetadataRequest(
         topics=None if topics is None else [topic(name=name) for name in topics],
         allow_auto_topic_creation=False,
         include_cluster_authorized_operations=False,
-        include_topic_authorized_operations=False,
+        include_topic_authorized_operations=rights,
     )
 
 
@@ -95,6 +99,11 @@ def metadata(response: Any) -> Metadata:
             leaderless.add(topic.name)
     brokers = tuple(sorted(broker.node_id for broker in response.brokers))
     return Metadata(topics, frozenset(leaderless), response.controller_id, brokers)
+
+
+def offset_fetch_request(group: str) -> Any:
+    """All offsets that the group has committed."""
+    return OffsetFetchRequest(group_id=group, topics=None)
 
 
 def describe_acls_request(principal: str | None = None) -> Any:
@@ -179,7 +188,9 @@ def _error(result: Any) -> ItemError | None:
     return ItemError(result.error_code, result.error_message) if result.error_code else None
 
 
-def create_topics_request(specs: Sequence[TopicSpec], timeout_ms: int) -> Any:
+def create_topics_request(
+    specs: Sequence[TopicSpec], timeout_ms: int, *, validate_only: bool = False
+) -> Any:
     """Version 4: it takes -1 for the broker's defaults, and unlike newer ones it is answered
     without every topic's whole configuration, three times as fast for a thousand topics."""
     topic = CreateTopicsRequest.CreatableTopic
@@ -196,18 +207,20 @@ def create_topics_request(specs: Sequence[TopicSpec], timeout_ms: int) -> Any:
             for spec in specs
         ],
         timeout_ms=timeout_ms,
-        validate_only=False,
+        validate_only=validate_only,
         min_version=4,
         max_version=4,
     )
 
 
-def create_partitions_request(counts: Mapping[str, int], timeout_ms: int) -> Any:
+def create_partitions_request(
+    counts: Mapping[str, int], timeout_ms: int, *, validate_only: bool = False
+) -> Any:
     topic = CreatePartitionsRequest.CreatePartitionsTopic
     return CreatePartitionsRequest(
         topics=[topic(name=name, count=count, assignments=None) for name, count in counts.items()],
         timeout_ms=timeout_ms,
-        validate_only=False,
+        validate_only=validate_only,
     )
 
 
@@ -239,7 +252,9 @@ def configs(response: Any) -> dict[str, dict[str, ConfigValue] | ItemError]:
     return found
 
 
-def alter_configs_request(changes: Mapping[str, Mapping[str, str | None]]) -> Any:
+def alter_configs_request(
+    changes: Mapping[str, Mapping[str, str | None]], *, validate_only: bool = False
+) -> Any:
     """changes: topic → key → value, None for the broker's default. Other keys stay as they are."""
     resource = IncrementalAlterConfigsRequest.AlterConfigsResource
     config = resource.AlterableConfig
@@ -257,7 +272,7 @@ def alter_configs_request(changes: Mapping[str, Mapping[str, str | None]]) -> An
             )
             for name, keys in changes.items()
         ],
-        validate_only=False,
+        validate_only=validate_only,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from valkey.exceptions import AuthenticationError, ResponseError, ValkeyError
@@ -19,6 +19,7 @@ from norn_reconciler.providers.kv.observe import WHERE_SAVED, info_of, persisten
 from norn_reconciler.providers.kv.rules import Rules
 from norn_reconciler.providers.kv.session import Command, Reply, app_session
 from norn_reconciler.providers.kv.state import Persistence
+from norn_reconciler.providers.kv.strangers import is_admin, is_app, patterns_of, reaches
 
 OLDEST = 8  # major version of Valkey
 _PUBLISHED = frozenset(
@@ -50,6 +51,7 @@ async def diagnose(client: KvClient, health: Health) -> Health:
     findings = [
         *_version(info),
         *(_default(users_of(users).get("default"), admin) if isinstance(users, list) else ()),
+        *(_others(users_of(users), admin) if isinstance(users, list) else ()),
         *await _strangers(client),
         *_published(client),
         *_rights(tried, admin, saved),
@@ -106,6 +108,34 @@ def _default(default: Rules | None, admin: str) -> Iterator[Problem]:
             "user default is on: one password that is bound to no namespace opens everything",
             lock,
         )
+
+
+def _others(users: Mapping[str, Rules], admin: str) -> Iterator[Problem]:
+    """Everybody but default, norn's own user and the apps (by their rules: who is an app is not
+    known here)."""
+    namespaces = {
+        key.removeprefix("~").removesuffix(":*")
+        for rules in users.values()
+        if rules.enabled and is_app(rules)
+        for key in rules.keys
+    }
+    for name, rules in sorted(users.items()):
+        if name in {"default", admin} or not rules.enabled:
+            continue
+        off = f"ACL SETUSER {name} off"
+        if rules.nopass:
+            yield _blocking("UserOpen", f"no password is asked of user {name}", off)
+        if is_app(rules):
+            continue
+        if is_admin(rules):
+            yield _warning("ForeignAdmin", f"user {name} may alter users and settings", off)
+        reached = sorted(
+            n for n in namespaces if any(reaches(p, f"{n}:") for p in patterns_of(rules))
+        )
+        if reached:
+            shown = ", ".join(f"{n}:*" for n in reached[:5])
+            more = f" and {len(reached) - 5} more" if len(reached) > 5 else ""
+            yield _warning("ForeignUser", f"user {name} reaches apps' keys: {shown}{more}", off)
 
 
 async def _strangers(client: KvClient) -> list[Problem]:

@@ -52,11 +52,18 @@ def confirm(wanted: Wanted[Desired], observed: Observed, done: Sequence[KvAction
 
 
 def adoptable(wanted: Wanted[Desired], observed: Observed) -> Owned:
-    """A row for the app's user, when one is there and is not norn's."""
+    """A row for the app's user, when one is there and is not norn's; and for its namespace, when
+    others use it: a person has agreed to that then."""
     desired = wanted.desired
-    if desired.namespace is None or observed.user is None or owns(wanted, observed.user):
-        return {}
-    return {(USER, desired.app): Held(USER, desired.app, origin=Origin.ADOPTED)}
+    found: dict[ObjectKey, Held] = {}
+    if desired.namespace is None:
+        return found
+    if observed.user is not None and not owns(wanted, observed.user):
+        found[USER, desired.app] = Held(USER, desired.app, origin=Origin.ADOPTED)
+    key = (NAMESPACE, desired.namespace)
+    if observed.claimants and key not in wanted.owned:
+        found[key] = Held(*key, HeldState.CLAIMED, Origin.ADOPTED)
+    return found
 
 
 def recoverable(wanted: Wanted[Desired], observed: Observed, proven: bool) -> Owned:

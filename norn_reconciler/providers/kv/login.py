@@ -66,31 +66,47 @@ async def trespass(
     key = f"{foreign}:{PROOF_KEY}:{secrets.token_hex(8)}"
     wrong = Secret(secrets.token_urlsafe(32))
     reason = kind = ""
-    if await _lets(endpoint, seconds, None, None, ("EXISTS", key)):
-        reason, kind = "connections that have not logged in may ask for keys", OPEN_TO_ALL
-    elif await _lets(endpoint, seconds, user, wrong, ("PING",)):
+    if await _takes(endpoint, seconds, None, None):
+        reason, kind = "connections that have not logged in are user default", OPEN_TO_ALL
+    elif await _takes(endpoint, seconds, user, wrong):
         reason, kind = "the server takes a wrong password", OPEN_TO_ALL
     elif await _lets(endpoint, seconds, user, password, ("EXISTS", key)):
         reason, kind = f"it may ask for keys of {foreign}:*", NEIGHBOUR_OPEN
     return Proof(not reason, (time.perf_counter() - began) * 1000, reason, kind)
 
 
+async def _takes(
+    endpoint: Endpoint, seconds: float, user: str | None, password: Secret | None
+) -> bool:
+    """Whether this is a login at all. A user that may not run the command tried is one: others it
+    may run, so that only the server's word that nobody has logged in is a refusal."""
+    reply = await _reply(endpoint, seconds, user, password, ("PING",))
+    return not isinstance(reply, AuthenticationError)
+
+
 async def _lets(
-    endpoint: Endpoint, seconds: float, user: str | None, password: Secret | None, command: Command
+    endpoint: Endpoint, seconds: float, user: str, password: Secret, command: Command
 ) -> bool:
     """Whether this login may do this."""
+    reply = await _reply(endpoint, seconds, user, password, command)
+    return not isinstance(reply, NoPermissionError | AuthenticationError)
+
+
+async def _reply(
+    endpoint: Endpoint, seconds: float, user: str | None, password: Secret | None, command: Command
+) -> Reply | AuthenticationError:
     session = app_session(endpoint, seconds, user, password, endpoint.address)
     try:
         (reply,) = await session.ask([command])
-    except AuthenticationError:
-        return False
+    except AuthenticationError as refused:
+        return refused
     except (ValkeyError, OSError, TimeoutError) as fault:
         raise connection_fault(
             fault, admin=user or "default", address=str(endpoint.address)
         ) from fault
     finally:
         await session.close()
-    return not isinstance(reply, NoPermissionError)
+    return reply
 
 
 def _refused(reply: Reply) -> str:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from valkey.exceptions import ResponseError
 
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import ServiceError, Unavailable
 from norn_reconciler.model.inventory import ObjectKey
+from norn_reconciler.model.plan import Wanted
 from norn_reconciler.providers.kv.client import KvClient
 from norn_reconciler.providers.kv.rules import Rules, parse, shapes_of_commands
 from norn_reconciler.providers.kv.session import Command, Reply
-from norn_reconciler.providers.kv.state import USER, Observed, Persistence
+from norn_reconciler.providers.kv.state import USER, Desired, Observed, Persistence
+from norn_reconciler.providers.kv.strangers import Stranger, stranger
 
 WHERE_SAVED: tuple[Command, ...] = (("CONFIG", "GET", "aclfile"), ("INFO", "server"))
 
 
 async def observe(
-    client: KvClient, apps: Iterable[AppName]
+    client: KvClient,
+    apps: Mapping[AppName, Wanted[Desired]],
+    norn_users: Container[str] = frozenset(),
 ) -> Mapping[AppName, Observed | ServiceError]:
-    """Raises Unavailable when the server does not answer; a right that norn's user lacks is each
-    app's error."""
+    """norn_users: of all apps and norn's own, as far as known. Raises Unavailable when the server
+    does not answer; a right that norn's user lacks is each app's error."""
     names = tuple(apps)
     try:
         lines, *where = await client.ask((("ACL", "LIST"), *WHERE_SAVED))
@@ -35,6 +39,12 @@ async def observe(
     missing = client.missing
     wanted = {f"user {name}" for name in names}
     users = users_of(line for line in lines if _beginning(line) in wanted)
+    others = [
+        one
+        for line in lines
+        if _beginning(line) not in wanted and (one := stranger(line)) is not None
+        if one.user not in norn_users
+    ]
     return {
         name: Observed(
             users.get(name),
@@ -42,6 +52,8 @@ async def observe(
             missing,
             name in client.unsaved,
             name in client.unended,
+            claimants(others, apps[name].desired.namespace),
+            open_by(others, apps[name].desired.namespace),
         )
         for name in names
     }
@@ -58,6 +70,24 @@ async def marked(client: KvClient) -> Mapping[AppName, frozenset[ObjectKey]]:
         for name, rules in users_of(lines).items()
         if rules.commands in shapes
     }
+
+
+def claimants(others: Iterable[Stranger], namespace: str | None) -> tuple[str, ...]:
+    """Who has keys of this namespace for its own, and by which pattern."""
+    if namespace is None:
+        return ()
+    found = ((one.user, one.claims(namespace)) for one in others)
+    return tuple(sorted(f"{user} ~{pattern}" for user, pattern in found if pattern is not None))
+
+
+def open_by(others: Iterable[Stranger], namespace: str | None) -> tuple[str, ...]:
+    """Through whom anybody reaches this namespace. User default is not asked after: whoever logs in
+    as the app tries that door himself."""
+    if namespace is None:
+        return ()
+    return tuple(
+        sorted(one.user for one in others if one.user != "default" and one.opens(namespace))
+    )
 
 
 def _beginning(line: str) -> str:

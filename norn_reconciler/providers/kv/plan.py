@@ -52,6 +52,8 @@ def plan(wanted: Wanted[Desired], observed: Observed, reserved: frozenset[str]) 
         if looks_like_norns(wanted, observed):
             return Plan(problems=(wanted.record_lost((USER, app)),))
         return Plan(problems=(_foreign(app),))
+    if observed.claimants and (NAMESPACE, wanted.desired.namespace) not in wanted.owned:
+        return Plan(problems=(_in_use(wanted.desired, observed.claimants),))
     actions = sorted(_declared(wanted, observed), key=lambda action: action.phase)
     return Plan(tuple(actions), tuple(_warnings(wanted, observed)))
 
@@ -159,6 +161,13 @@ def _removed(wanted: Wanted[Desired], observed: Observed) -> Iterator[KvAction]:
 
 
 def _warnings(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
+    if observed.open_by:
+        yield _blocking(
+            "OpenToAll",
+            f"keys of {wanted.desired.namespace}:* are anybody's who says a name: no password is "
+            f"asked of {', '.join(observed.open_by)}",
+            "; ".join(f"ACL SETUSER {user} off" for user in observed.open_by),
+        )
     for namespace in sorted(former_namespaces(wanted.owned, wanted.desired.namespace)):
         yield Problem(
             Severity.WARNING,
@@ -197,6 +206,14 @@ def _foreign(app: str) -> Problem:
         "Conflict",
         f"an ACL user {app} exists that norn did not make; it is left as it is",
         f"norn adopt {app}",
+    )
+
+
+def _in_use(desired: Desired, claimants: tuple[str, ...]) -> Problem:
+    return _blocking(
+        "Conflict",
+        f"keys of {desired.namespace}:* are others' who are not norn's: {', '.join(claimants)}",
+        f"another namespace; or, if the app may have these keys too: norn adopt {desired.app}",
     )
 
 

@@ -20,7 +20,7 @@ from norn_reconciler.providers.kv.actions import KvAction
 from norn_reconciler.providers.kv.client import KvClient
 from norn_reconciler.providers.kv.endpoint import Endpoint
 from norn_reconciler.providers.kv.section import KvSection
-from norn_reconciler.providers.kv.state import SERVICE, Desired, Observed, sha256_of
+from norn_reconciler.providers.kv.state import SERVICE, USER, Desired, Observed, sha256_of
 
 
 class KvProvider:
@@ -43,6 +43,7 @@ class KvProvider:
     ) -> None:
         self._client = KvClient(endpoint, request_timeout, config_rewrite)
         self._reserved = frozenset({endpoint.username})
+        self._norn_users: set[str] = set()
 
     @property
     def requests(self) -> int:
@@ -63,7 +64,10 @@ class KvProvider:
     async def observe(
         self, wanted: Mapping[AppName, Wanted[Desired]]
     ) -> Mapping[AppName, Observed | ServiceError]:
-        return await observe.observe(self._client, wanted)
+        for app, one in wanted.items():
+            known = (USER, app) in one.owned
+            (self._norn_users.add if known else self._norn_users.discard)(app)
+        return await observe.observe(self._client, wanted, self._norn_users | self._reserved)
 
     def plan(self, wanted: Wanted[Desired], observed: Observed) -> Plan[KvAction]:
         return plan.plan(wanted, observed, self._reserved)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from norn_reconciler.model.app import AppName, Claim
-from norn_reconciler.model.inventory import Held
+from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.providers.kv.rules import KEYSPACE
 
 NAMESPACE = "namespace"  # kind of its inventory row
@@ -61,6 +61,12 @@ def _namespace(value: str) -> str:
             "a namespace may not hold {characters}: it is taken literally, so no * ? [ ] \\ "
             "\" ' , no blanks and no control characters",
             {"characters": " ".join(repr(c) for c in wrong)},
+        )
+    if value.startswith("__"):
+        # Its channels would be those of keyspace notifications, which tell every app's key names.
+        raise PydanticCustomError(
+            f"{_CHECK}.reserved",
+            "names that begin with __ are the server's own (__keyspace@0__): choose another",
         )
     if len(value.encode()) > _LONGEST:
         raise PydanticCustomError(
@@ -115,7 +121,7 @@ class KvSection(BaseModel):
         validate_default=True,
         description="prefix of the app's keys and channels: it may use <namespace>:* and no other",
         json_schema_extra={
-            "pattern": r"^[^*?\[\]\\\"'\s]+$",
+            "pattern": r"^(?!__)[^*?\[\]\\\"'\s]+$",
             "minLength": 1,
             "maxLength": _LONGEST,
         },
@@ -136,7 +142,7 @@ class KvSection(BaseModel):
         """Every key below the namespace."""
         return frozenset({_keys(self.namespace)})
 
-    def shares(self) -> Mapping[AppName, frozenset[str]]:
+    def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return {}
 
     @staticmethod

@@ -51,8 +51,10 @@ class Observed:
     """What the server holds for one app.
 
     user: its ACL user, None without one. missing: commands of norn's rules that the server does
-    not have. unsaved: a change of this user was made and could not be saved. unended: sessions on
-    it were to be ended and could not be.
+    not have. claimants: users that are not norn's and have a pattern for keys of its namespace, as
+    `NAME ~PATTERN`. open_by: such users without a password that reach its namespace. unsaved: a
+    change of this user was made and could not be saved. unended: sessions on it were to be ended
+    and could not be.
     """
 
     user: Rules | None
@@ -60,6 +62,8 @@ class Observed:
     missing: frozenset[str] = frozenset()
     unsaved: bool = False
     unended: bool = False
+    claimants: tuple[str, ...] = ()
+    open_by: tuple[str, ...] = ()
 
 
 def sha256_of(credential: Credential) -> str:

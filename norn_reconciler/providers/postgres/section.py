@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from norn_reconciler.model.app import AppName, Claim
-from norn_reconciler.model.inventory import Held
+from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.providers.postgres.state import DATABASE, MAX_NAME, group_name
 
 _CHECK = "services.postgres.database"
@@ -161,8 +161,8 @@ class PostgresSection(BaseModel):
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("postgres.database", self.database)})
 
-    def shares(self) -> Mapping[AppName, frozenset[str]]:
-        return {AppName(reader): frozenset({self.database}) for reader in self.readers}
+    def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        return {AppName(r): frozenset({(DATABASE, self.database)}) for r in self.readers}
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:

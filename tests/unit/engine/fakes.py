@@ -10,7 +10,7 @@ from typing import ClassVar
 from norn_reconciler.model.app import App, AppName, Claim
 from norn_reconciler.model.errors import ServiceError, StoreUnavailable
 from norn_reconciler.model.found import Found
-from norn_reconciler.model.inventory import Held, HeldState, Owned
+from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Owned
 from norn_reconciler.model.outcome import NEIGHBOUR_OPEN, WRONG_PASSWORD, Applied, Health, Proof
 from norn_reconciler.model.plan import Action, Effect, Plan, Problem, Severity, Step, Wanted
 from norn_reconciler.model.records import Changes, Operation, Snapshot
@@ -28,8 +28,8 @@ class Box:
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset(Claim("box", name) for name in self.names)
 
-    def shares(self) -> Mapping[AppName, frozenset[str]]:
-        return {AppName(reader): frozenset(self.names) for reader in self.readers}
+    def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        return {AppName(r): frozenset(("box", name) for name in self.names) for r in self.readers}
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:

@@ -63,9 +63,19 @@ def test_rules_are_the_same_bindings_in_any_order(names: list[str], random: obje
         (acl("web.g", type="TRANSACTIONAL_ID"), {"web"}),
         (acl("in.box", type="GROUP"), set()),
         (acl("in.box", permission="DENY"), set()),
+        (acl("in.box", permission="DENY", who="User:*"), {"mail"}),
         (acl("kafka-cluster", type="CLUSTER"), set()),
+        (acl("kafka-cluster", type="CLUSTER", who="User:*"), {"mail", "web"}),
+        (acl("kafka-cluster", type="CLUSTER", who="User:*", permission="DENY"), set()),
+        (acl("somebody", type="USER", who="User:*"), {"mail", "web"}),
+        (acl("token", type="DELEGATION_TOKEN", who="User:*"), {"mail", "web"}),
     ],
 )
 def test_whom_a_foreign_grant_reaches(grant: AclBinding, reached: set[str]) -> None:
     topics_of = {"mail": frozenset({"in.box"}), "web": frozenset()}
     assert grants_reaching([grant], topics_of) == {app: frozenset({grant}) for app in reached}
+
+
+def test_what_producers_once_needed_is_no_power() -> None:
+    old = acl("kafka-cluster", type="CLUSTER", who="User:*")._replace(operation="IDEMPOTENT_WRITE")
+    assert grants_reaching([old], {"mail": frozenset()}) == {}

@@ -43,6 +43,9 @@ OWNED: Owned = {
     ("topic", "in"): Held("topic", "in", server_id="id-in"),
     ("scram-user", "mail"): Held("scram-user", "mail"),
 }
+CLAIMED: Owned = {
+    ("scram-user", "mail"): Held("scram-user", "mail", HeldState.CLAIMED),
+}
 
 
 def desired(*topics: object, declared: bool = True) -> Desired:
@@ -116,7 +119,7 @@ def after(actions: Iterable[EventsAction], observed: Observed) -> Observed:
 def test_a_new_app_is_made_whole_revokes_first_grants_last() -> None:
     stray = AclBinding("User:mail", "TOPIC", "old", "LITERAL", "*", "ALLOW", "ALL")
     plan = PROVIDER.plan(
-        wanted({"name": "in", "partitions": 3, "config": {"retention.ms": 5}}, owned={},
+        wanted({"name": "in", "partitions": 3, "config": {"retention.ms": 5}}, owned=CLAIMED,
                applied=None),
         Observed(acls=frozenset({stray})),
     )  # fmt: skip
@@ -264,6 +267,72 @@ def test_a_user_that_is_not_norns_blocks_all() -> None:
     assert (plan.blocked.reason, plan.blocked.remedy) == ("Conflict", "norn adopt mail")
 
 
+def test_a_principal_without_a_user_is_somebodys_and_can_be_taken_over() -> None:
+    theirs = AclBinding("User:mail", "TOPIC", "ledger", "LITERAL", "*", "ALLOW", "READ")
+    found = Observed(acls=frozenset({theirs}))
+    first = wanted("in", owned={}, applied=None)
+    plan = PROVIDER.plan(first, found)
+    assert plan.actions == (), "nothing of it is deleted"
+    assert plan.blocked is not None
+    assert plan.blocked.reason == "Conflict"
+    assert plan.blocked.remedy.startswith("norn adopt mail")
+    assert "LITERAL ledger" in plan.blocked.message
+    rows = PROVIDER.adoptable(first, found)
+    assert rows == CLAIMED, "the user itself is norn's to make, and to drop"
+    agreed = PROVIDER.plan(replace(first, owned=rows), found)
+    assert agreed.blocked is None
+    assert summaries(agreed)[0] == "DELETE ACL ALLOW User:mail READ ON TOPIC LITERAL ledger"
+    # What a removal was killed over is norn's to finish: its row goes last.
+    assert summaries(PROVIDER.plan(gone(rows), found)) == [
+        "DELETE ACL ALLOW User:mail READ ON TOPIC LITERAL ledger"
+    ]
+    assert PROVIDER.confirm(gone(rows), found, ()) == rows
+
+
+def test_a_prefix_over_others_topics_is_given_only_when_a_person_agrees() -> None:
+    theirs = {"mail.cards": TopicState("id-cards", 3, 1), "mail.in": TopicState("id-in", 1, 1)}
+    found = Observed(topics=theirs)
+    first = wanted("mail.in", owned={}, applied=None)
+    plan = PROVIDER.plan(first, found)
+    assert plan.actions == ()
+    assert plan.blocked is not None
+    assert plan.blocked.reason == "Conflict"
+    assert "mail.cards, mail.in" in plan.blocked.message
+    assert "norn adopt mail" in plan.blocked.remedy
+    rows = PROVIDER.adoptable(first, found)
+    assert {key: (row.origin, row.state) for key, row in rows.items()} == {
+        ("topic", "mail.cards"): (Origin.ADOPTED, HeldState.RETAINED),
+        ("topic", "mail.in"): (Origin.ADOPTED, HeldState.OWNED),
+        ("scram-user", "mail"): (Origin.MADE, HeldState.CLAIMED),
+    }
+    agreed = replace(first, owned=rows)
+    plan = PROVIDER.plan(agreed, found)
+    assert plan.blocked is None
+    settled = after(plan.actions, found)
+    confirmed = PROVIDER.confirm(agreed, settled, plan.actions)
+    assert confirmed["topic", "mail.cards"] == rows["topic", "mail.cards"]
+    resting = replace(agreed, owned=confirmed, applied=MARK)
+    assert PROVIDER.plan(resting, settled) == Plan()
+
+
+def test_groups_that_somebody_was_given_are_in_use() -> None:
+    for name, pattern in (("mail", "LITERAL"), ("mail.workers", "LITERAL"), ("mail.", "PREFIXED")):
+        theirs = AclBinding("User:legacy", "GROUP", name, pattern, "*", "ALLOW", "READ")
+        found = Observed(foreign=frozenset({theirs}))
+        plan = PROVIDER.plan(wanted("in", owned={}, applied=None), found)
+        assert plan.blocked is not None
+        assert name in plan.blocked.message
+        assert PROVIDER.adoptable(wanted("in", owned={}), found) == CLAIMED
+    monitor = AclBinding("User:monitor", "GROUP", "*", "LITERAL", "*", "ALLOW", "DESCRIBE")
+    found = Observed(foreign=frozenset({monitor}))
+    assert PROVIDER.plan(wanted("in", owned={}, applied=None), found).blocked is None
+
+
+def test_an_app_that_norn_made_keeps_its_prefix_whoever_comes_later() -> None:
+    theirs = {"mail.cards": TopicState("id-cards", 3, 1), "in": TopicState("id-in", 1, 1)}
+    assert PROVIDER.plan(wanted("in"), server(topics=theirs)) == Plan()
+
+
 def test_a_topic_that_is_not_norns_is_never_granted() -> None:
     plan = PROVIDER.plan(wanted("in", owned={}, applied=None), server(mechanisms={}, acls=()))
     assert plan.blocked is not None
@@ -355,6 +424,71 @@ def test_a_foreign_grant_is_reported_with_what_to_type() -> None:
         "rpk security acl delete --allow-principal 'User:eve' --allow-host '*' --operation read "
         "--topic 'in' --resource-pattern-type literal"
     )
+
+
+@pytest.mark.parametrize(
+    ("acl", "severity", "reason", "remedy"),
+    [
+        (
+            AclBinding("User:*", "CLUSTER", "kafka-cluster", "LITERAL", "*", "ALLOW", "ALTER"),
+            Severity.BLOCKING,
+            "OpenToAll",
+            "rpk security acl delete --allow-principal 'User:*' --allow-host '*' --operation alter "
+            "--cluster",
+        ),
+        (
+            AclBinding("User:*", "GROUP", "*", "LITERAL", "*", "ALLOW", "READ"),
+            Severity.BLOCKING,
+            "OpenToAll",
+            "rpk security acl delete --allow-principal 'User:*' --allow-host '*' --operation read "
+            "--group '*' --resource-pattern-type literal",
+        ),
+        (
+            AclBinding("User:*", "USER", "mail", "LITERAL", "*", "ALLOW", "CREATE_TOKENS"),
+            Severity.BLOCKING,
+            "OpenToAll",
+            "kafka-acls --bootstrap-server HOST:PORT --command-config ADMIN --remove "
+            "--allow-principal 'User:*' --operation CreateTokens --user-principal 'mail'",
+        ),
+        (
+            AclBinding("User:*", "TOPIC", "in", "LITERAL", "*", "DENY", "WRITE"),
+            Severity.WARNING,
+            "ForeignDeny",
+            "rpk security acl delete --deny-principal 'User:*' --deny-host '*' --operation write "
+            "--topic 'in' --resource-pattern-type literal",
+        ),
+    ],
+)
+def test_rules_for_everybody(acl: AclBinding, severity: Severity, reason: str, remedy: str) -> None:
+    (problem,) = PROVIDER.plan(wanted("in"), server(foreign=frozenset({acl}))).problems
+    assert (problem.severity, problem.reason, problem.remedy) == (severity, reason, remedy)
+
+
+def test_what_is_the_administrators_is_refused_unless_norn_holds_it() -> None:
+    keys = {"redpanda.remote.write": "true", "confluent.value.schema.validation": "true"}
+    asked = ("_audit", {"name": "in", "config": {**keys, "retention.ms": "5"}})
+    plan = PROVIDER.plan(wanted(*asked), server(topics={}))
+    assert [p.reason for p in plan.problems] == ["NameReserved", "ConfigReserved"]
+    assert plan.blocked is not None
+    assert [s for s in summaries(plan) if "_audit" in s] == [], "neither made nor granted"
+    made = [a.spec for a in plan.actions if isinstance(a, CreateTopic)]
+    assert [(s.name, s.config) for s in made] == [("in", (("retention.ms", "5"),))]
+    # What the broker says of itself does not make it norn's.
+    there = {key: ConfigValue("true", True) for key in keys}
+    found = server(topics={"in": TopicState("id-in", 1, 1, there)})
+    rows = PROVIDER.confirm(wanted(*asked), found, ())
+    assert rows["topic", "in"].settings == {}
+    theirs = server(topics={"_audit": TopicState("id", 1, 1)})
+    assert ("topic", "_audit") not in PROVIDER.adoptable(wanted(*asked), theirs)
+    # An earlier version made both.
+    owned = {
+        **OWNED,
+        ("topic", "_audit"): Held("topic", "_audit", server_id="id"),
+        ("topic", "in"): Held("topic", "in", server_id="id-in", settings=keys),
+    }
+    plan = PROVIDER.plan(wanted(*asked, owned=owned), server(topics={}))
+    assert plan.blocked is None
+    assert {a.name for a in plan.actions if isinstance(a, CreateTopic)} == {"_audit", "in"}
 
 
 def test_the_desired_state_prints_the_same_whatever_the_order() -> None:

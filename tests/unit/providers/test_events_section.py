@@ -85,6 +85,14 @@ def test_no_list_says_what_to_write(section: Any) -> None:
             [("greater_than_equal", ("topics", 0, "partitions"))],
         ),
         (
+            {"topics": [{"name": "a", "partitions": 1001}]},
+            [("less_than_equal", ("topics", 0, "partitions"))],
+        ),
+        (
+            {"topics": [{"name": f"t{i}", "partitions": 1000} for i in range(10)] + ["one"]},
+            [("services.events.topics.partitions", ("topics",))],
+        ),
+        (
             {"topics": [{"name": "a", "replication": 40000}]},
             [("less_than_equal", ("topics", 0, "replication"))],
         ),

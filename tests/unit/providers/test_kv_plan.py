@@ -48,6 +48,7 @@ class Server:
     owned: Owned = field(default_factory=dict)
     applied: CredentialMark | None = None
     unsaved: bool = False
+    claimants: tuple[str, ...] = ()
 
     def wanted(self, namespace: str | None, mark: CredentialMark = MARK) -> Wanted[Desired]:
         sha = SHA if mark == MARK else "c" * 64
@@ -55,7 +56,7 @@ class Server:
 
     @property
     def seen(self) -> Observed:
-        return Observed(self.user, self.persistence, unsaved=self.unsaved)
+        return Observed(self.user, self.persistence, unsaved=self.unsaved, claimants=self.claimants)
 
     def plan(self, namespace: str | None, mark: CredentialMark = MARK) -> Plan[KvAction]:
         return plan(self.wanted(namespace, mark), self.seen, RESERVED)
@@ -240,6 +241,30 @@ def test_somebody_elses_user_blocks_and_can_be_adopted() -> None:
     assert kinds(server.round("ns")) == [SetPassword]
     assert server.user.passwords == {SHA}
     assert adoptable(server.wanted("ns"), server.seen) == {}
+
+
+def test_keys_that_somebody_else_uses_are_given_only_when_a_person_agrees() -> None:
+    server = Server(claimants=("shopd ~ns:*",))
+    blocked = server.plan("ns").blocked
+    assert blocked is not None
+    assert blocked.reason == "Conflict"
+    assert "shopd ~ns:*" in blocked.message
+    assert "norn adopt mail" in blocked.remedy
+    assert server.plan("ns").actions == ()
+    rows = adoptable(server.wanted("ns"), server.seen)
+    assert rows == {NS: Held(NAMESPACE, "ns", HeldState.CLAIMED, Origin.ADOPTED)}
+    server.owned = rows
+    assert kinds(server.round("ns")) == [CreateUser]
+    assert server.plan("ns") == Plan()
+    assert server.owned[NS].state is HeldState.OWNED
+    assert adoptable(server.wanted("ns"), server.seen) == {}
+
+
+def test_an_app_that_norn_made_keeps_its_keys_whoever_comes_later() -> None:
+    server = Server.converged()
+    server.claimants = ("shopd ~ns:*",)
+    assert server.plan("ns") == Plan()
+    assert server.plan("other").blocked is not None, "another namespace is asked for anew"
 
 
 def test_a_removed_section_deletes_the_user_and_retains_the_namespace() -> None:

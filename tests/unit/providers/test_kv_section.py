@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +64,26 @@ def test_the_message_shows_what_is_wrong_and_no_control_character() -> None:
 )
 def test_what_is_taken_literally_is_fine(namespace: str) -> None:
     assert KvSection(namespace=namespace).namespace == namespace
+
+
+@pytest.mark.parametrize(
+    "namespace", ["__keyevent@0__", "__keyspace@0__", "__keyspace@0__:x", "__redis__", "__"]
+)
+def test_the_servers_own_channels_are_no_namespace(namespace: str) -> None:
+    """Below it the app might subscribe to what tells of every app's keys."""
+    assert findings({"namespace": namespace}) == [
+        ("services.kv.namespace.reserved", ("namespace",))
+    ]
+    assert not re.search(namespace_pattern(), namespace)
+
+
+def test_one_underscore_is_nobodys() -> None:
+    assert KvSection(namespace="_a").namespace == "_a"
+    assert re.search(namespace_pattern(), "_a__")
+
+
+def namespace_pattern() -> str:
+    return str(KvSection.model_json_schema()["properties"]["namespace"]["pattern"])
 
 
 def test_a_namespace_is_no_longer_than_a_key_bears() -> None:

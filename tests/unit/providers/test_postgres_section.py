@@ -78,7 +78,7 @@ def test_a_name_that_leaves_no_room_for_a_group() -> None:
 def test_readers_are_each_given_the_database() -> None:
     section = PostgresSection(database="x", readers=("b", "a", "b"))
     assert section.readers == ("a", "b")
-    assert section.shares() == {"a": {"x"}, "b": {"x"}}
+    assert section.shares() == {"a": {("database", "x")}, "b": {("database", "x")}}
     dumped = section.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     assert PostgresSection.model_validate(dumped) == section
 

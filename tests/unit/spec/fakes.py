@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from norn_reconciler.model.app import AppName, Claim
-from norn_reconciler.model.inventory import Held
+from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.spec.load import Document, Loaded, load
 from norn_reconciler.spec.read import Content, Stamp
 from norn_reconciler.spec.rules import Rules
@@ -32,12 +32,13 @@ class DbSection(BaseModel):
     name: Annotated[str, AfterValidator(_name)]
     size: int = 1
     also: list[str] = []
+    readers: list[str] = []
 
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("db.name", self.name), *(Claim("db.name", n) for n in self.also)})
 
-    def shares(self) -> Mapping[AppName, frozenset[str]]:
-        return {}
+    def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
+        return {AppName(reader): frozenset({("db", self.name)}) for reader in self.readers}
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:
@@ -54,7 +55,7 @@ class SpaceSection(BaseModel):
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("space", self.prefix, prefix=True)})
 
-    def shares(self) -> Mapping[AppName, frozenset[str]]:
+    def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return {}
 
     @staticmethod

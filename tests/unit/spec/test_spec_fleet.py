@@ -7,12 +7,14 @@ import pytest
 
 from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.model.fleet import Folder
+from norn_reconciler.model.inventory import Held, HeldState
 from norn_reconciler.model.records import SpecRecord
 from norn_reconciler.spec.findings import Finding, Severity
 from norn_reconciler.spec.fleet import Settled, settle
 from norn_reconciler.spec.load import Document
 from norn_reconciler.spec.rules import Rules
 from norn_reconciler.spec.scan import About, Broken, Scan, Settling
+from norn_reconciler.spec.shares import Inventory, Share
 from tests.unit.spec.fakes import RULES, document
 
 A, B = AppName("a"), AppName("b")
@@ -287,3 +289,27 @@ def test_order_is_irrelevant() -> None:
     outcomes = [settle(scan(*p), {}, NOBODY, RULES) for p in permutations(documents)]
     assert all(o == outcomes[0] for o in outcomes)
     assert outcomes[0].fleet.members == {}
+
+
+def test_an_owner_shares_what_norn_made_for_it_and_nothing_else() -> None:
+    a = spec("a", "x", extra="    readers: [b]\n")
+    files = scan(a, spec("b"))
+    share = Share("db", A, B, ("db", "x"))
+
+    def seen(inventory: Inventory | None) -> tuple[object, object, object]:
+        settled = settle(files, {}, NOBODY, RULES, inventory)
+        reader = settled.fleet.members[B].app
+        return reader.readable.get("db"), reader.withheld.get("db"), settled.withheld
+
+    def rows(app: str, state: HeldState, kind: str = "db") -> Inventory:
+        return {("db", AppName(app)): {(kind, "x"): Held(kind, "x", state)}}
+
+    given = (frozenset({"x"}), None, frozenset())
+    kept = (None, frozenset({("a", "x")}), frozenset({share}))
+    assert seen(rows("a", HeldState.OWNED)) == given
+    assert seen({}) == kept
+    assert seen(rows("a", HeldState.CLAIMED)) == kept, "it may be another's still"
+    assert seen(rows("a", HeldState.RETAINED)) == kept
+    assert seen(rows("b", HeldState.OWNED)) == kept, "it is not a's"
+    assert seen(rows("a", HeldState.OWNED, "user")) == kept, "the user of that name is a's"
+    assert seen(None) == given, "norn_db was not asked"
