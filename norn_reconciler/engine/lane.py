@@ -216,27 +216,29 @@ class Lane:
             case.error = applied[name].error
 
     async def _verify(self, acting: Mapping[AppName, Case]) -> None:
-        """Observe and plan again; log in with each new credential."""
+        """Observe and plan again; meanwhile log in with each new credential."""
         if not acting:
             return
-        seen = await self.provider.observe({n: c.wanted for n, c in acting.items()})
-        unproven: list[Case] = []
+        new = [case for case in acting.values() if self._has_new_credential(case)]
+        proving = asyncio.create_task(_few_at_once(self._prove, new))
+        try:
+            seen = await self.provider.observe({n: c.wanted for n, c in acting.items()})
+            await proving
+        finally:
+            proving.cancel()
+            await asyncio.gather(proving, return_exceptions=True)
         for name, case in acting.items():
             found = seen[name]
             if isinstance(found, ServiceError):
                 case.error = case.error or found
-                continue
-            case.observed = found
-            declared = self.provider.key in case.entry.app.sections
-            if declared and any(a.sets_credential for a in case.applied.done):
-                if case.applied.proven:
-                    case.proof = Proof(True, 0.0)
-                else:
-                    unproven.append(case)
-        await self._prove(unproven)
-        for case in acting.values():
+            else:
+                case.observed = found
             if case.error is None and case.observed is not None:
                 self._plan_again(case)
+
+    def _has_new_credential(self, case: Case) -> bool:
+        declared = self.provider.key in case.entry.app.sections
+        return declared and any(a.sets_credential for a in case.applied.done)
 
     def _plan_again(self, case: Case) -> None:
         if case.proof is not None and case.proof.ok:
@@ -253,47 +255,61 @@ class Lane:
         self._plan_one(case)
         case.wanted = before
 
-    async def _prove(self, cases: Sequence[Case]) -> None:
-        """Log in with each new credential: one that does not work is a fault of the round."""
-
-        async def one(case: Case) -> None:
-            credential = self._ledger.credential(case.wanted.app, self.provider.key)
-            try:
+    async def _prove(self, case: Case) -> None:
+        """Log in with a new credential: one that does not work is a fault of the round."""
+        credential = self._ledger.credential(case.wanted.app, self.provider.key)
+        try:
+            if case.applied.proven:
+                case.proof = Proof(True, 0.0)
+            else:
                 case.proof = await self.provider.prove(case.entry.app, credential)
-            except Exception as fault:  # as in _wanted
-                case.error = case.error or self._surprised(case.wanted.app, fault)
-                return
-            if not case.proof.ok:
-                case.error = case.error or Rejected(
-                    self.provider.key,
-                    f"the login with the delivered values failed: {case.proof.reason}",
-                )
+        except Exception as fault:  # as in _wanted
+            case.error = case.error or self._surprised(case.wanted.app, fault)
+            return
+        if case.proof.ok:
+            await self._trespass(case)
+        else:
+            case.error = case.error or Rejected(
+                self.provider.key,
+                f"the login with the delivered values failed: {case.proof.reason}",
+            )
 
-        await _few_at_once(one, cases)
+    async def _trespass(self, case: Case) -> None:
+        """Try what must be refused."""
+        app = case.entry.app
+        credential = self._ledger.credential(app.name, self.provider.key)
+        try:
+            neighbour = self._ledger.neighbour(self.provider.key, app.name)
+            case.walls = await self.provider.trespass(app, credential, neighbour)
+        except Exception as fault:  # as in _wanted
+            case.unknown = str(self._surprised(app.name, fault))
 
     async def _probe(self, cases: Mapping[AppName, Case]) -> None:
         """Where all is as wanted: its own place works for the app, and no other's does."""
-        whole = {name: case.digest for name, case in cases.items() if self._whole(case)}
-        for name in whole:
-            if cases[name].acted:
+        whole: dict[AppName, str] = {}
+        for name, case in cases.items():
+            if not self._whole(case):
+                case.walls, case.unknown = None, ""  # of a state that did not last
+                continue
+            whole[name] = case.digest
+            if case.acted:
                 self.probes.at_once(name)
         due = self.probes.due(whole, self._ledger.verified, self._clock())
 
         async def one(case: Case) -> None:
             app = case.entry.app
-            credential = self._ledger.credential(app.name, self.provider.key)
-            try:
-                if case.proof is None:
+            if case.proof is None:
+                credential = self._ledger.credential(app.name, self.provider.key)
+                try:
                     case.proof = await self.provider.prove(app, credential)
-                if case.proof.ok:
-                    neighbour = self._ledger.neighbour(self.provider.key, app.name)
-                    case.walls = await self.provider.trespass(app, credential, neighbour)
-            except ServiceError as fault:
-                case.unknown = str(fault)
-            except Exception as fault:  # as in _wanted
-                case.unknown = str(self._surprised(app.name, fault))
+                except Exception as fault:  # as in _wanted
+                    case.unknown = str(self._surprised(app.name, fault))
+                    return
+            if case.proof.ok:
+                await self._trespass(case)
 
-        await _few_at_once(one, [cases[name] for name in due])
+        untried = [cases[n] for n in due if cases[n].walls is None and not cases[n].unknown]
+        await _few_at_once(one, untried)
         now = self._clock()
         for name in due:
             found = cases[name].verification

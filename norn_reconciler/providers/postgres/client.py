@@ -14,8 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from norn_reconciler.model.errors import NornError, Unavailable
 from norn_reconciler.model.secret import Secret
-from norn_reconciler.providers.postgres.faults import DearLogin, translate
-from norn_reconciler.providers.postgres.iterations import too_dear
+from norn_reconciler.providers.postgres.faults import translate
 from norn_reconciler.providers.postgres.state import SERVICE
 
 T = TypeVar("T")
@@ -200,12 +199,8 @@ async def logged_in(
     url: Secret, application_name: str, seconds: float, trust: tuple[tuple[str, str], ...] = ()
 ) -> AsyncIterator[Connection]:
     """A short connection as an app. What its database says is not to be trusted: nothing there is
-    resolved but by pg_catalog, and nothing takes longer than `seconds`. Raises the driver's errors,
-    and DearLogin."""
-    if (count := await too_dear(url, seconds)) is not None:
-        raise DearLogin(
-            SERVICE, f"its stored password asks for {count} iterations: norn did not set it"
-        )
+    resolved but by pg_catalog, and nothing takes longer than `seconds`. Raises the driver's
+    errors. Whoever may have stored another password since is asked for its price first."""
     options = " ".join(
         (
             "-c search_path=pg_catalog",

@@ -22,6 +22,7 @@ from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.postgres.client import Connection, bounded, logged_in
 from norn_reconciler.providers.postgres.database_actions import CreateExtension, InsideAction
 from norn_reconciler.providers.postgres.faults import DearLogin, message, refused_login, translate
+from norn_reconciler.providers.postgres.iterations import too_dear
 from norn_reconciler.providers.postgres.state import SERVICE
 
 Trust = tuple[tuple[str, str], ...]
@@ -32,6 +33,7 @@ async def prove(url: Secret, name: str, seconds: float, trust: Trust) -> Proof:
     began = time.monotonic()
 
     async def ask() -> None:
+        await _affordable(url, seconds)
         async with logged_in(url, name, seconds, trust) as conn:
             await conn.execute("SELECT 1")
 
@@ -55,6 +57,7 @@ async def trespass(
     """Two logins that must fail. wrong: the app's URL with a password that cannot be right.
     foreign: its own credentials, another's `database`. Raises ServiceError when nobody can tell."""
     began = time.monotonic()
+    await _affordable(wrong, seconds)  # of both: they meet the same stored password
     taken, entered = await asyncio.gather(
         _passes(wrong, name, seconds, trust, "too many connections for role"),
         _passes(foreign, name, seconds, trust, "too many connections for database"),
@@ -89,16 +92,27 @@ async def _passes(url: Secret, name: str, seconds: float, trust: Trust, full: st
     return True
 
 
+async def _affordable(url: Secret, seconds: float) -> None:
+    """Raises DearLogin where the role has stored a password that takes long to try."""
+    if (count := await too_dear(url, seconds)) is not None:
+        raise DearLogin(
+            SERVICE, f"its stored password asks for {count} iterations: norn did not set it"
+        )
+
+
 def _since(began: float) -> float:
     return (time.monotonic() - began) * 1000
 
 
 async def inside(
-    action: InsideAction, url: Secret, name: str, seconds: float, trust: Trust
+    action: InsideAction, url: Secret, name: str, seconds: float, trust: Trust, *, fresh: bool
 ) -> None:
-    """Do `action` in the app's database. Raises ServiceError, or the driver's error."""
+    """Do `action` in the app's database. fresh: norn has made the role just now, and nobody else
+    knows its password yet. Raises ServiceError, or the driver's error."""
 
     async def work() -> None:
+        if not fresh:
+            await _affordable(url, seconds)
         async with logged_in(url, name, seconds, trust) as conn:
             match action:
                 case CreateExtension(extension=extension):
