@@ -226,7 +226,6 @@ class Valkey:
         self.apps = apps
         self.url = os.environ["NORN_VALKEY_URL"]
         self.client: Any = valkey.Valkey.from_url(self.url, decode_responses=True)
-        self.open: Callable[..., Any] = valkey.Valkey
 
     def diff(self) -> list[App]:
         lines = {line.split(" ", 2)[1]: line for line in self.client.execute_command("ACL LIST")}
@@ -265,18 +264,16 @@ class Valkey:
     def _prove(self, app: App) -> None:
         """All of it on one connection, in one round trip."""
         other = neighbour(self.apps, app)
-        foreign = f"{other.name if other else 'nobody'}:proof"
+        look = f"EXISTS {other.name if other else 'nobody'}:proof"
+        wrong, right = (f"AUTH {app.name} {p}" for p in (secrets.token_urlsafe(32), app.password))
         at = urlsplit(self.url)
-        one = self.open(at.hostname, at.port, decode_responses=True)
-        pipe: Any = one.pipeline(transaction=False)
-        pipe.execute_command("EXISTS", foreign)
-        pipe.execute_command("AUTH", app.name, secrets.token_urlsafe(32))
-        pipe.execute_command("AUTH", app.name, app.password)
-        pipe.execute_command("PING")
-        pipe.execute_command("EXISTS", foreign)
-        replies = pipe.execute(raise_on_error=False)
-        one.close()
-        if [isinstance(reply, Exception) for reply in replies] != [True, True, False, False, True]:
+        with (
+            socket.create_connection((at.hostname or "localhost", at.port or 6379), 10) as link,
+            link.makefile("rb") as back,
+        ):
+            link.sendall("".join(f"{c}\r\n" for c in (look, wrong, right, "PING", look)).encode())
+            replies = [back.readline().split(b" ")[0].strip() for _ in range(5)]
+        if replies != [b"-NOAUTH", b"-WRONGPASS", b"+OK", b"+PONG", b"-NOPERM"]:
             raise RuntimeError(f"{app.name} on Valkey: {replies}")
 
 

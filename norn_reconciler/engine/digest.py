@@ -35,7 +35,8 @@ def plain(value: object) -> object:
     if isinstance(value, set | frozenset):
         return sorted((plain(v) for v in value), key=_as_json)
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        # Most are of texts alone, thousands in a fleet's ACLs: JSON has them as they are.
+        return value if _SCALARS.issuperset(map(type, value)) else [plain(v) for v in value]
     if isinstance(value, bool | int | float | str):
         return value
     return str(value)
