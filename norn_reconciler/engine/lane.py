@@ -33,7 +33,7 @@ from norn_reconciler.model.ports import AnyProvider, Fence
 from norn_reconciler.model.secret import LOST, Credential, CredentialMark
 
 CHUNK = 100  # apps written in one round: a dropped file waits for one chunk at most
-PROOFS = 16  # apps that are logged in as at once
+PROOFS = 24  # apps that are logged in as at once; a provider may take fewer
 PROBE_EVERY = 3600.0  # seconds
 ENDPOINT = ("endpoint",)  # the endpoint's key among the backoffs; no app can have it
 
