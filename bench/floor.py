@@ -41,6 +41,7 @@ ITERATIONS = 4096
 LOGINS = 8  # at once on PostgreSQL
 WAVE = 16  # databases made before their logins begin
 KAFKA_LOGINS = 24  # at once: a broker lets a wrong password wait for 100 ms
+ACLS = 5000  # in one request: a controller refuses more than 10,000 records at once
 TOPIC_AUTHORIZATION_FAILED = 29
 COMMANDS = """
     -@all +@string +@hash +@list +@set +@sortedset +@stream +@bitmap +pfadd +pfcount
@@ -352,7 +353,7 @@ class Kafka:
                     for a in users
                 ]
             )
-        if acls:
+        for start in range(0, len(acls), ACLS):
             self.client.create_acls(
                 [
                     k.ACL(
@@ -361,7 +362,7 @@ class Kafka:
                             k.ResourceType[kind], name, k.ACLResourcePatternType[pattern]
                         ),
                     )
-                    for who, kind, name, pattern, operation in acls
+                    for who, kind, name, pattern, operation in acls[start : start + ACLS]
                 ]
             )  # fmt: skip
         phases.changed(len(topics) + len(acls) + len(users))
