@@ -32,8 +32,8 @@ class Case:
     """entry: what the round started from. base: the inventory it started from, its own claims
     included. digest: of the desired state; settled: it had converged for this very state before,
     so that any difference is somebody's doing. plan: what may run now; deferred: how many removals
-    may not yet. proof: of its own login; walls: of what was refused to it; unknown: why one of them
-    could not be tried."""
+    may not yet. shown: monotonic seconds when what was applied could be seen. proof: of its own
+    login; walls: of what was refused to it; unknown: why one of them could not be tried."""
 
     entry: Entry
     base: Owned
@@ -45,6 +45,7 @@ class Case:
     deferred: int = 0
     differences: tuple[Action, ...] = ()
     applied: Applied = field(default_factory=Applied)
+    shown: float | None = None
     proof: Proof | None = None
     walls: Proof | None = None
     unknown: str = ""

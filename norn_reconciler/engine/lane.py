@@ -214,6 +214,7 @@ class Lane:
         for name, case in acting.items():
             case.applied = applied[name]
             case.error = applied[name].error
+            case.shown = self._clock()
 
     async def _verify(self, acting: Mapping[AppName, Case]) -> None:
         """Observe and plan again; meanwhile log in with each new credential."""
@@ -385,6 +386,7 @@ class Lane:
             case.story(key),
             case.acted,
             case.verification,
+            case.shown,
         )
 
     def _outcome(self, case: Case) -> Outcome:
