@@ -4,8 +4,10 @@
     python bench/floor.py --apps N --secret FILE [--rounds K]
 
 One process, a thread a service. It looks once at each service in bulk, compares, writes in batches,
-waits until Kafka shows what it acknowledged, and proves each new password by one login a service
-(PostgreSQL's proof does the one thing that must be done inside the database). It reads no files but
+and waits until Kafka shows what it acknowledged. Then it proves what it wrote as norn does: of each
+app that something was written for, the password works, another password is refused, and so is a
+neighbour's place (PostgreSQL's login also does the one thing that must be done inside the
+database). It reads no files but
 its key, keeps no records, owns nothing, refuses nothing, deletes nothing and delivers nothing. It
 reads norn's environment variables for the servers and imports nothing of norn.
 
@@ -21,6 +23,7 @@ import hashlib
 import hmac
 import json
 import os
+import secrets
 import socket
 import struct
 import threading
@@ -35,6 +38,11 @@ from urllib.parse import urlsplit
 
 BEGAN = time.time() - time.process_time()  # close enough to exec for the phases that are printed
 ITERATIONS = 4096
+LOGINS = 8  # at once on PostgreSQL
+WAVE = 16  # databases made before their logins begin
+KAFKA_LOGINS = 24  # at once: a broker lets a wrong password wait for 100 ms
+ACLS = 5000  # in one request: a controller refuses more than 10,000 records at once
+TOPIC_AUTHORIZATION_FAILED = 29
 COMMANDS = """
     -@all +@string +@hash +@list +@set +@sortedset +@stream +@bitmap +pfadd +pfcount
     +@geo -georadius -georadiusbymember +@transaction +@pubsub -pubsub
@@ -50,6 +58,7 @@ COMMANDS = """
 
 @dataclass(frozen=True)
 class App:
+    number: int
     name: str
     database: str
     topics: tuple[str, str]
@@ -78,9 +87,15 @@ def fleet(count: int, key: bytes) -> list[App]:
         name = f"app-{i}"
         digest = hmac.new(key, name.encode(), "sha256").digest()
         password = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-        return App(name, f"app_{i}_db", (f"{name}.inbound", f"{name}.processed"), password)
+        return App(i, name, f"app_{i}_db", (f"{name}.inbound", f"{name}.processed"), password)
 
     return [app(i) for i in range(count)]
+
+
+def neighbour(apps: Sequence[App], app: App) -> App | None:
+    """The one before it, the second for the first: it is there by then."""
+    other = apps[app.number - 1] if app.number else apps[min(1, len(apps) - 1)]
+    return other if other is not app else None
 
 
 def verifier(password: str) -> str:
@@ -109,25 +124,26 @@ class Postgres:
         self.apps = apps
         self.url = os.environ["NORN_POSTGRES_URL"]
         self.connect: Callable[..., Any] = psycopg.connect
+        self.refusal = psycopg.OperationalError
         self.conn = self.connect(self.url, autocommit=True)
 
-    def diff(self) -> tuple[list[App], list[str], list[App]]:
+    def diff(self) -> tuple[list[App], list[tuple[App, str]], list[App]]:
         """Apps without a role, statements that repair, apps without a database."""
         roles = {name: rest for name, *rest in self.conn.execute(self.ROLES)}
         databases = {name: rest for name, *rest in self.conn.execute(self.DATABASES)}
-        repairs: list[str] = []
+        repairs: list[tuple[App, str]] = []
         for app in self.apps:
             if app.name in roles and roles[app.name] != [True, False, False, False]:
-                repairs.append(f'ALTER ROLE "{app.name}" LOGIN NOCREATEDB NOCREATEROLE')
+                repairs.append((app, f'ALTER ROLE "{app.name}" LOGIN NOCREATEDB NOCREATEROLE'))
             if app.database not in databases:
                 continue
             owner, open_, public = databases[app.database]
             if owner != app.name:
-                repairs.append(f'ALTER DATABASE {app.database} OWNER TO "{app.name}"')
+                repairs.append((app, f'ALTER DATABASE {app.database} OWNER TO "{app.name}"'))
             if public:
-                repairs.append(f"REVOKE ALL ON DATABASE {app.database} FROM PUBLIC")
+                repairs.append((app, f"REVOKE ALL ON DATABASE {app.database} FROM PUBLIC"))
             if not open_:
-                repairs.append(f"ALTER DATABASE {app.database} ALLOW_CONNECTIONS true")
+                repairs.append((app, f"ALTER DATABASE {app.database} ALLOW_CONNECTIONS true"))
         return (
             [a for a in self.apps if a.name not in roles],
             repairs,
@@ -136,7 +152,7 @@ class Postgres:
 
     def run(self, phases: Phases) -> None:
         roles, repairs, databases = self.diff()
-        batch = list(repairs)
+        batch = [statement for _, statement in repairs]
         for app in roles:
             batch.append(
                 f'CREATE ROLE "{app.name}" LOGIN CONNECTION LIMIT 50'
@@ -146,44 +162,62 @@ class Postgres:
         if batch:
             self.conn.execute("SET createrole_self_grant = 'set, inherit'")
             self.conn.execute("BEGIN; " + "; ".join(batch) + "; COMMIT")
-        if databases:
-            halves = [half for half in (databases[::2], databases[1::2]) if half]
-            with ThreadPoolExecutor(2) as pool:
-                list(pool.map(self._create, halves, [True, False]))
-            self.conn.execute(
-                "BEGIN; "
-                + "; ".join(
-                    f"REVOKE ALL ON DATABASE {app.database} FROM PUBLIC;"
-                    f" ALTER DATABASE {app.database} ALLOW_CONNECTIONS true"
-                    for app in databases
+        with ThreadPoolExecutor(LOGINS) as logins, ThreadPoolExecutor(2) as makers:
+            proofs = [logins.submit(self._walls, app) for app in {app for app, _ in repairs}]
+            second = self.connect(self.url, autocommit=True) if len(databases) > 1 else None
+            for wave in (databases[i : i + WAVE] for i in range(0, len(databases), WAVE)):
+                halves = [(wave[::2], self.conn), (wave[1::2], second)]
+                list(makers.map(self._create, *zip(*halves, strict=True)))
+                self.conn.execute(
+                    "BEGIN; "
+                    + "; ".join(
+                        f"REVOKE ALL ON DATABASE {app.database} FROM PUBLIC;"
+                        f" ALTER DATABASE {app.database} ALLOW_CONNECTIONS true"
+                        for app in wave
+                    )
+                    + "; COMMIT"
                 )
-                + "; COMMIT"
-            )
-        phases.changed(len(batch) + len(databases))
-        phases.reach("acknowledged")
-        phases.reach("visible")
-        if roles:
-            with ThreadPoolExecutor(2) as pool:
-                list(pool.map(self._prove, roles))
+                proofs += [logins.submit(self._prove, app) for app in wave]
+            phases.changed(len(batch) + len(databases))
+            phases.reach("acknowledged")
+            phases.reach("visible")
+            for proof in proofs:
+                proof.result()
         phases.reach("proven")
 
-    def _create(self, apps: Sequence[App], shared: bool) -> None:
-        conn = self.conn if shared else self.connect(self.url, autocommit=True)
+    @staticmethod
+    def _create(apps: Sequence[App], conn: Any) -> None:
         for app in apps:
             conn.execute(
                 f'CREATE DATABASE {app.database} OWNER "{app.name}" TEMPLATE template0'
                 " ENCODING 'UTF8' STRATEGY wal_log ALLOW_CONNECTIONS false"
             )
-        if not shared:
-            conn.close()
 
     def _prove(self, app: App) -> None:
-        at = urlsplit(self.url)
-        with self.connect(
-            host=at.hostname, port=at.port, user=app.name, password=app.password,
-            dbname=app.database, autocommit=True,
-        ) as conn:  # fmt: skip
+        with self._login(app, app.password, app.database) as conn:
             conn.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        self._walls(app)
+
+    def _walls(self, app: App) -> None:
+        other = neighbour(self.apps, app)
+        self._refused(app, secrets.token_urlsafe(32), app.database)
+        self._refused(app, app.password, other.database if other else "norn_db")
+
+    def _refused(self, app: App, password: str, database: str) -> None:
+        try:
+            self._login(app, password, database).close()
+        except self.refusal as refused:
+            if "FATAL" in str(refused):
+                return
+            raise
+        raise RuntimeError(f"{app.name} got into {database}")
+
+    def _login(self, app: App, password: str, database: str) -> Any:
+        at = urlsplit(self.url)
+        return self.connect(
+            host=at.hostname, port=at.port, user=app.name, password=password,
+            dbname=database, autocommit=True,
+        )  # fmt: skip
 
 
 class Valkey:
@@ -193,7 +227,6 @@ class Valkey:
         self.apps = apps
         self.url = os.environ["NORN_VALKEY_URL"]
         self.client: Any = valkey.Valkey.from_url(self.url, decode_responses=True)
-        self.open: Callable[..., Any] = valkey.Valkey
 
     def diff(self) -> list[App]:
         lines = {line.split(" ", 2)[1]: line for line in self.client.execute_command("ACL LIST")}
@@ -225,12 +258,24 @@ class Valkey:
         phases.changed(len(wrong))
         phases.reach("acknowledged")
         phases.reach("visible")
-        at = urlsplit(self.url)
         for app in wrong:
-            one = self.open(at.hostname, at.port, username=app.name, password=app.password)
-            one.ping()
-            one.close()
+            self._prove(app)
         phases.reach("proven")
+
+    def _prove(self, app: App) -> None:
+        """All of it on one connection, in one round trip."""
+        other = neighbour(self.apps, app)
+        look = f"EXISTS {other.name if other else 'nobody'}:proof"
+        wrong, right = (f"AUTH {app.name} {p}" for p in (secrets.token_urlsafe(32), app.password))
+        at = urlsplit(self.url)
+        with (
+            socket.create_connection((at.hostname or "localhost", at.port or 6379), 10) as link,
+            link.makefile("rb") as back,
+        ):
+            link.sendall("".join(f"{c}\r\n" for c in (look, wrong, right, "PING", look)).encode())
+            replies = [back.readline().split(b" ")[0].strip() for _ in range(5)]
+        if replies != [b"-NOAUTH", b"-WRONGPASS", b"+OK", b"+PONG", b"-NOPERM"]:
+            raise RuntimeError(f"{app.name} on Valkey: {replies}")
 
 
 class Kafka:
@@ -308,7 +353,7 @@ class Kafka:
                     for a in users
                 ]
             )
-        if acls:
+        for start in range(0, len(acls), ACLS):
             self.client.create_acls(
                 [
                     k.ACL(
@@ -317,7 +362,7 @@ class Kafka:
                             k.ResourceType[kind], name, k.ACLResourcePatternType[pattern]
                         ),
                     )
-                    for who, kind, name, pattern, operation in acls
+                    for who, kind, name, pattern, operation in acls[start : start + ACLS]
                 ]
             )  # fmt: skip
         phases.changed(len(topics) + len(acls) + len(users))
@@ -329,14 +374,33 @@ class Kafka:
             while any(self.diff()):
                 time.sleep(0.02)
         phases.reach("visible")
-        for app in users:
-            self._prove(app)
+        named = {user.name for user in users} | {acl[0].removeprefix("User:") for acl in acls}
+        changed = [app for app in self.apps if app.name in named]
+        with ThreadPoolExecutor(KAFKA_LOGINS) as logins:
+            wrong = [logins.submit(self._refused, app) for app in changed]
+            for done in [*[logins.submit(self._prove, app) for app in changed], *wrong]:
+                done.result()
         phases.reach("proven")
         self.client.close()
 
+    def _refused(self, app: App) -> None:
+        try:
+            self._login(app, secrets.token_urlsafe(32))
+        except PermissionError:
+            return
+        raise RuntimeError(f"{app.name} got in with another password")
+
     def _prove(self, app: App) -> None:
-        """A login and nothing else: a client of kafka-python would also fetch metadata."""
+        other = neighbour(self.apps, app)
+        topics = [app.topics[0], other.topics[0] if other else "nobody.topic"]
+        codes = self._login(app, app.password, topics)
+        if codes != [0, TOPIC_AUTHORIZATION_FAILED]:
+            raise RuntimeError(f"{app.name} on Kafka: {codes}")
+
+    def _login(self, app: App, password: str, topics: Sequence[str] = ()) -> list[int]:
+        """A login and one look at `topics`: a client of kafka-python would do more."""
         from kafka.net.sasl.scram import ScramClient
+        from kafka.protocol.metadata import MetadataRequest, MetadataResponse
         from kafka.protocol.sasl import (
             SaslAuthenticateRequest,
             SaslAuthenticateResponse,
@@ -347,18 +411,18 @@ class Kafka:
         host, _, port = self.brokers.partition(",")[0].rpartition(":")
         with socket.create_connection((host, int(port)), 10) as link, link.makefile("rb") as back:
 
-            def ask(request: Any, response: Any) -> Any:
-                request.API_VERSION = 1
+            def ask(request: Any, response: Any, version: int = 1) -> Any:
+                request.API_VERSION = version
                 request.with_header(correlation_id=1, client_id="floor")
                 link.sendall(request.encode(header=True, framed=True))
                 (size,) = struct.unpack(">i", back.read(4))
-                reply = response.decode(back.read(size), version=1, header=True)
-                if reply.error_code:
-                    raise RuntimeError(f"{app.name} was refused: {reply.error_code}")
+                reply = response.decode(back.read(size), version=version, header=True)
+                if version == 1 and reply.error_code:
+                    raise PermissionError(f"{app.name} was refused: {reply.error_code}")
                 return reply
 
             ask(SaslHandshakeRequest(mechanism="SCRAM-SHA-256"), SaslHandshakeResponse)
-            scram = ScramClient(app.name, app.password, "SCRAM-SHA-256")
+            scram = ScramClient(app.name, password, "SCRAM-SHA-256")
             first = ask(
                 SaslAuthenticateRequest(auth_bytes=scram.first_message()), SaslAuthenticateResponse
             )
@@ -367,6 +431,13 @@ class Kafka:
                 SaslAuthenticateRequest(auth_bytes=scram.final_message()), SaslAuthenticateResponse
             )
             scram.process_server_final_message(last.auth_bytes)
+            if not topics:
+                return []
+            asked = [MetadataRequest.MetadataRequestTopic(name=name) for name in topics]
+            request = MetadataRequest(topics=asked, allow_auto_topic_creation=False)
+            answer = ask(request, MetadataResponse, 5)
+            codes = {topic.name: topic.error_code for topic in answer.topics}
+            return [codes[name] for name in topics]
 
 
 SERVICES = (Postgres, Valkey, Kafka)

@@ -13,8 +13,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """seconds: wall time. cpu: seconds of its processors. peak: MB resident at most."""
+    """began: seconds since 1970. seconds: wall time. cpu: seconds of its processors. peak: MB
+    resident at most."""
 
+    began: float
     seconds: float
     cpu: float
     peak: float
@@ -26,7 +28,7 @@ def run(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Ru
     """RuntimeError when it fails, with what it said."""
     out, errors = folder / "stdout", folder / "stderr"
     with out.open("wb") as to_out, errors.open("wb") as to_errors:
-        began = time.perf_counter()
+        started, began = time.time(), time.perf_counter()
         child = subprocess.Popen(
             argv, cwd=folder, env=dict(environment), stdout=to_out, stderr=to_errors
         )
@@ -46,7 +48,8 @@ def run(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Ru
             f"{' '.join(argv)} ended with {child.returncode}:\n"
             f"{out.read_text()[-2000:]}{errors.read_text()[-4000:]}"
         )
-    return Run(seconds, usage.ru_utime + usage.ru_stime, peak, out.read_text(), errors.read_text())
+    cpu = usage.ru_utime + usage.ru_stime
+    return Run(started, seconds, cpu, peak, out.read_text(), errors.read_text())
 
 
 def peak_of(pid: int) -> float:

@@ -45,13 +45,12 @@ def _scenarios(size: dict[str, Any]) -> Iterator[str]:
             f"| {work:.2f}, {little:.2f} | {work / little:.2f} "
             f"| {max(norn['peaks'][key]):.0f}, {max(floor['peaks'][key]):.0f} |"
         )
-    phases = floor["phases"]
-    shown = ", ".join(
-        f"{name} {median(p[name] for p in phases):.2f}"
-        for name in ("acknowledged", "visible", "proven")
-    )
     yield ""
-    yield f"The floor's create, seconds to: {shown}."
+    yield f"Create, seconds to: floor {_shown(floor['phases'])}; norn {_shown(norn['phases'])}."
+
+
+def _shown(phases: list[dict[str, float]]) -> str:
+    return ", ".join(f"{name} {median(p[name] for p in phases):.2f}" for name in phases[0])
 
 
 def _daemon(size: dict[str, Any]) -> Iterator[str]:

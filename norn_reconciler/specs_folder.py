@@ -105,12 +105,12 @@ def holders_of(
 ) -> Mapping[AppName, frozenset[Claim]]:
     """App → the names that its inventory rows keep, retained ones included."""
     held: dict[AppName, set[Claim]] = {}
+    sections = {key: r.section() for key, r in REGISTRY.items()}
     for (service, app), owned in inventory.items():
-        if service not in REGISTRY:
+        if service not in sections:
             continue
-        section = REGISTRY[service].section()
         for row in owned.values():
-            held.setdefault(app, set()).update(section.held(app, row))
+            held.setdefault(app, set()).update(sections[service].held(app, row))
     return {app: frozenset(claims) for app, claims in held.items()}
 
 

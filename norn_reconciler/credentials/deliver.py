@@ -17,6 +17,7 @@ from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.secret import Secret
 
 HIDDEN = "***"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _APP = re.compile(r"[a-z0-9][a-z0-9-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # No ~: a shell expands it after = and after a colon.
@@ -112,10 +113,12 @@ def _opened(folder: Path, *, create: bool) -> Iterator[int | None]:
     """A handle on the folder, so that all paths below are names within it; None without one."""
     handle: int | None = None
     try:
-        if create:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            handle = os.open(folder, _FOLDER)
+        except FileNotFoundError:
+            if create:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                handle = os.open(folder, _FOLDER)
         if handle is not None and create and stat.S_IMODE(os.fstat(handle).st_mode) != 0o700:
             os.fchmod(handle, 0o700)
         yield handle

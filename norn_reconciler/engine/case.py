@@ -35,8 +35,8 @@ class Case:
     """entry: what the round started from. base: the inventory it started from, its own claims
     included. digest: of the desired state; settled: it had converged for this very state before,
     so that any difference is somebody's doing. plan: what may run now; deferred: how many removals
-    may not yet. proof: of its own login; walls: of what was refused to it; unknown: why one of them
-    could not be tried."""
+    may not yet. shown: monotonic seconds when what was applied could be seen. proof: of its own
+    login; walls: of what was refused to it; unknown: why one of them could not be tried."""
 
     entry: Entry
     base: Owned
@@ -47,6 +47,7 @@ class Case:
     plan: Plan[Any] = field(default_factory=Plan)
     deferred: int = 0
     applied: Applied = field(default_factory=Applied)
+    shown: float | None = None
     proof: Proof | None = None
     walls: Proof | None = None
     unknown: str = ""

@@ -24,6 +24,9 @@ def plain(value: object) -> object:
     kind = type(value)
     if kind in _SCALARS:
         return value
+    if isinstance(value, tuple | list):
+        # Most are of texts alone, thousands in a fleet's ACLs: JSON has them as they are.
+        return value if _SCALARS.issuperset(map(type, value)) else [plain(v) for v in value]
     if isinstance(value, Secret):
         return "***"
     if isinstance(value, Enum):
@@ -34,8 +37,6 @@ def plain(value: object) -> object:
         return {str(k): plain(v) for k, v in sorted(value.items(), key=lambda kv: str(kv[0]))}
     if isinstance(value, set | frozenset):
         return sorted((plain(v) for v in value), key=_as_json)
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
     if isinstance(value, bool | int | float | str):
         return value
     return str(value)

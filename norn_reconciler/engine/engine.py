@@ -222,6 +222,7 @@ class Engine:
             apps_changed=len(acted),
             actions=sum(len(r.done) for r in acted),
             failed=sum(isinstance(r.outcome, Failed) for r in acted),
+            shown_ms=round((max(r.shown or began for r in acted) - began) * 1000),
             duration_ms=round((self._clock() - began) * 1000),
         )
 

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 from norn_reconciler import logs
@@ -44,7 +45,7 @@ from norn_reconciler.model.secret import LOST, Credential, CredentialMark
 from norn_reconciler.model.status import Event
 
 CHUNK = 100  # apps written in one round: a dropped file waits for one chunk at most
-PROOFS = 16  # apps that are logged in as at once
+PROOFS = 24  # apps that are logged in as at once; a provider may take fewer
 AHEAD = 8  # generations of a password that are tried before it counts as somebody else's
 PROBE_EVERY = 3600.0  # seconds
 ENDPOINT = ("endpoint",)  # the endpoint's key among the backoffs; no app can have it
@@ -261,34 +262,39 @@ class Lane:
         for name, case in acting.items():
             case.applied = applied[name]
             case.error = applied[name].error
+            case.shown = self._clock()
 
     async def _verify(self, acting: Mapping[AppName, Case], cases: Mapping[AppName, Case]) -> None:
-        """Observe and plan again; log in with each new credential. In the same requests, look
-        again at those of `cases` that may have waited for what was done."""
+        """Observe and plan again; meanwhile log in with each new credential. In the same requests,
+        look again at those of `cases` that may have waited for what was done."""
         if not acting:
             return
         kin = self._ledger.kin(self.provider.key, acting.keys())
         waiting = {n: c for n, c in cases.items() if n in kin - acting.keys() and _rests(c)}
-        seen = await self.provider.observe({n: c.wanted for n, c in {**acting, **waiting}.items()})
+        new = [case for case in acting.values() if self._has_new_credential(case)]
+        there = self._there(n for n, c in acting.items() if c.error is None) if new else {}
+        proving = asyncio.create_task(_few_at_once(partial(self._prove, there=there), new))
+        try:
+            looked = {n: c.wanted for n, c in {**acting, **waiting}.items()}
+            seen = await self.provider.observe(looked)
+            await proving
+        finally:
+            proving.cancel()
+            await asyncio.gather(proving, return_exceptions=True)
         for name, case in waiting.items():
             self._look_again(case, seen[name])
-        unproven: list[Case] = []
         for name, case in acting.items():
             found = seen[name]
             if isinstance(found, ServiceError):
                 case.error = case.error or found
-                continue
-            case.observed = found
-            declared = self.provider.key in case.entry.app.sections
-            if declared and any(a.sets_credential for a in case.applied.done):
-                if case.applied.proven:
-                    case.proof = Proof(True, 0.0)
-                else:
-                    unproven.append(case)
-        await self._prove(unproven)
-        for case in acting.values():
+            else:
+                case.observed = found
             if case.error is None and case.observed is not None:
                 self._plan_again(case)
+
+    def _has_new_credential(self, case: Case) -> bool:
+        declared = self.provider.key in case.entry.app.sections
+        return declared and any(a.sets_credential for a in case.applied.done)
 
     def _look_again(self, case: Case, found: object) -> None:
         """What is still to be done for it, now that it can be, is for its own next round."""
@@ -314,51 +320,69 @@ class Lane:
         self._plan_one(case)
         case.wanted = before
 
-    async def _prove(self, cases: Sequence[Case]) -> None:
-        """Log in with each new credential: one that does not work is a fault of the round."""
+    def _there(self, also: Iterable[AppName]) -> Mapping[AppName, App]:
+        return self._ledger.neighbours(self.provider.key, frozenset(also))
 
-        async def one(case: Case) -> None:
-            credential = self._ledger.credential(case.wanted.app, self.provider.key)
-            try:
+    async def _prove(self, case: Case, there: Mapping[AppName, App]) -> None:
+        """Log in with a new credential: one that does not work is a fault of the round."""
+        credential = self._ledger.credential(case.wanted.app, self.provider.key)
+        try:
+            if case.applied.proven:
+                case.proof = Proof(True, 0.0)
+            else:
                 case.proof = await self.provider.prove(case.entry.app, credential)
-            except Exception as fault:  # as in _wanted
-                case.error = case.error or self._surprised(case.wanted.app, fault)
-                return
-            if not case.proof.ok:
-                case.error = case.error or Rejected(
-                    self.provider.key,
-                    f"the login with the delivered values failed: {case.proof.reason}",
-                )
+        except Exception as fault:  # as in _wanted
+            case.error = case.error or self._surprised(case.wanted.app, fault)
+            return
+        if case.proof.ok:
+            await self._trespass(case, there)
+        else:
+            case.error = case.error or Rejected(
+                self.provider.key,
+                f"the login with the delivered values failed: {case.proof.reason}",
+            )
 
-        await _few_at_once(one, cases)
+    async def _trespass(self, case: Case, there: Mapping[AppName, App]) -> None:
+        """Try what must be refused; there: whose place may be tried, ordered by name."""
+        app = case.entry.app
+        credential = self._ledger.credential(app.name, self.provider.key)
+        case.unknown = ""
+        try:
+            chosen = self.probes.neighbour(app.name, tuple(there))
+            neighbour = there[chosen] if chosen is not None else None
+            case.walls = await self.provider.trespass(app, credential, neighbour)
+            self.probes.tried(app.name, chosen, case.walls.kind == NEIGHBOUR_OPEN)
+        except Exception as fault:  # as in _wanted
+            case.unknown = str(self._surprised(app.name, fault))
 
     async def _probe(self, cases: Mapping[AppName, Case]) -> None:
         """Where all is as wanted: its own place works for the app, and no other's does."""
-        whole = {name: case.digest for name, case in cases.items() if self._whole(case)}
-        for name in whole:
-            if cases[name].acted:
+        whole: dict[AppName, str] = {}
+        for name, case in cases.items():
+            if not self._whole(case):
+                case.walls, case.unknown = None, ""  # of a state that did not last
+                continue
+            whole[name] = case.digest
+            if case.acted:
                 self.probes.at_once(name)
         due = self.probes.due(whole, self._ledger.verified, self._clock())
-        there = self._ledger.neighbours(self.provider.key, whole) if due else {}
-        names = tuple(there)
+        there = self._there(whole) if due else {}
 
         async def one(case: Case) -> None:
             app = case.entry.app
-            credential = self._ledger.credential(app.name, self.provider.key)
-            try:
-                if case.proof is None:
+            if case.proof is None:
+                credential = self._ledger.credential(app.name, self.provider.key)
+                try:
                     case.proof = await self.provider.prove(app, credential)
-                if case.proof.ok:
-                    chosen = self.probes.neighbour(app.name, names)
-                    neighbour = there[chosen] if chosen is not None else None
-                    case.walls = await self.provider.trespass(app, credential, neighbour)
-                    self.probes.tried(app.name, chosen, case.walls.kind == NEIGHBOUR_OPEN)
-            except ServiceError as fault:
-                case.unknown = str(fault)
-            except Exception as fault:  # as in _wanted
-                case.unknown = str(self._surprised(app.name, fault))
+                except Exception as fault:  # as in _wanted
+                    case.unknown = str(self._surprised(app.name, fault))
+                    return
+            if case.proof.ok:
+                await self._trespass(case, there)
 
-        await _few_at_once(one, [cases[name] for name in due])
+        # What did not hold while the round was under way is tried once more.
+        untried = [c for n in due if not ((c := cases[n]).walls and c.walls.ok)]
+        await _few_at_once(one, untried)
         await self._look_ahead([cases[name] for name in due if cases[name].password_lost])
         now = self._clock()
         for name in due:
@@ -437,6 +461,7 @@ class Lane:
             case.other_password(key),
             case.acted,
             case.verification,
+            case.shown,
         )
 
     def _outcome(self, case: Case) -> Outcome:

@@ -23,7 +23,8 @@ class AppReport:
 
     entry, base: what the round started from; a report is about nothing else. began: monotonic
     seconds. owned, record: rows as they should be now, None where unchanged. acted: something was
-    written. verification: None when the app's isolation was not tried in this round.
+    written. shown: monotonic seconds when that could be seen, None when nothing was. verification:
+    None when the app's isolation was not tried in this round.
     """
 
     app: AppName
@@ -39,6 +40,7 @@ class AppReport:
     events: tuple[Event, ...] = ()
     acted: bool = False
     verification: Verification | None = None
+    shown: float | None = None
 
 
 class Ledger(Protocol):

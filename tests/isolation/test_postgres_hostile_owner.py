@@ -265,9 +265,14 @@ async def test_a_dear_verifier_does_not_stop_norn(scene: Scene) -> None:
     beating = asyncio.create_task(heart())
     await asyncio.sleep(0.05)
     patient = scene.cluster.provider(request_timeout=30)
+    one = credential(scene.hostile.name)
     with contextlib.suppress(ServiceError):
-        await patient.prove(scene.hostile, credential(scene.hostile.name))
+        await patient.prove(scene.hostile, one)
+    with contextlib.suppress(ServiceError):
+        await patient.trespass(scene.hostile, one, scene.neighbour)
     await patient.close()
+    forget_what_was_done_inside(scene.world, scene.hostile)
+    await rounds(scene.world, scene.hostile, scene.neighbour)
     beating.cancel()
     assert max(pauses) < 1.0
 

@@ -121,19 +121,23 @@ def describe_acls_request(principal: str | None = None) -> Any:
 
 
 def acls(response: Any) -> list[AclBinding]:
-    return [
-        AclBinding(
-            acl.principal,
-            _name(TYPES, resource.resource_type),
-            resource.resource_name,
-            _name(PATTERNS, resource.pattern_type),
-            acl.host,
-            _name(PERMISSIONS, acl.permission_type),
-            _name(OPERATIONS, acl.operation),
+    found: list[AclBinding] = []
+    for resource in response.resources:
+        kind, pattern = _name(TYPES, resource.resource_type), _name(PATTERNS, resource.pattern_type)
+        name = resource.resource_name
+        found += (
+            AclBinding(
+                acl.principal,
+                kind,
+                name,
+                pattern,
+                acl.host,
+                _name(PERMISSIONS, acl.permission_type),
+                _name(OPERATIONS, acl.operation),
+            )
+            for acl in resource.acls
         )
-        for resource in response.resources
-        for acl in resource.acls
-    ]
+    return found
 
 
 def create_acls_request(bindings: Sequence[AclBinding]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 
@@ -65,12 +66,17 @@ async def trespass(
     began = time.perf_counter()
     key = f"{foreign}:{PROOF_KEY}:{secrets.token_hex(8)}"
     wrong = Secret(secrets.token_urlsafe(32))
+    nobody, taken, entered = await asyncio.gather(
+        _takes(endpoint, seconds, None, None),
+        _takes(endpoint, seconds, user, wrong),
+        _lets(endpoint, seconds, user, password, ("EXISTS", key)),
+    )
     reason = kind = ""
-    if await _takes(endpoint, seconds, None, None):
+    if nobody:
         reason, kind = "connections that have not logged in are user default", OPEN_TO_ALL
-    elif await _takes(endpoint, seconds, user, wrong):
+    elif taken:
         reason, kind = "the server takes a wrong password", OPEN_TO_ALL
-    elif await _lets(endpoint, seconds, user, password, ("EXISTS", key)):
+    elif entered:
         reason, kind = f"it may ask for keys of {foreign}:*", NEIGHBOUR_OPEN
     return Proof(not reason, (time.perf_counter() - began) * 1000, reason, kind)
 

@@ -44,6 +44,7 @@ class KvProvider:
         self._client = KvClient(endpoint, request_timeout, config_rewrite)
         self._reserved = frozenset({endpoint.username})
         self._norn_users: set[str] = set()
+        self._address = endpoint.address
 
     @property
     def requests(self) -> int:
@@ -108,10 +109,9 @@ class KvProvider:
         section = app.sections.get(SERVICE)
         if not isinstance(section, KvSection):
             return {}
-        address = self._client.endpoint.address
         return {
-            "VALKEY_URL": address.url("valkey", app.name, credential.password),
-            "REDIS_URL": address.url("redis", app.name, credential.password),
+            "VALKEY_URL": self._address.url("valkey", app.name, credential.password),
+            "REDIS_URL": self._address.url("redis", app.name, credential.password),
             "KV_NAMESPACE": section.namespace,
         }
 

@@ -37,12 +37,12 @@ _ALONE = (CreateDatabase, DropInvalidDatabase, InsideAction)  # not fit for a sh
 _WITNESSED = (CreateRole, CreateGroup)  # made with a comment that names their app
 
 Verifiers = Mapping[Credential | None, str]
-Inside = Callable[[InsideAction], Awaitable[None]]
+Inside = Callable[[InsideAction, bool], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class _Progress:
-    """One app within one apply."""
+    """One app within one apply. fresh: its role was made by this very apply."""
 
     app: AppName
     plan: tuple[PostgresAction, ...]
@@ -50,11 +50,17 @@ class _Progress:
     steps: list[Step] = field(default_factory=list)
     error: ServiceError | None = None
     proven: bool = False
+    fresh: bool = False
 
     def succeeded(self, actions: Iterable[PostgresAction], began: float) -> None:
         for action in actions:
             self.done.append(action)
             self.steps.append(Step(action.summary(), "ok", _ms_since(began)))
+
+    def made(self, actions: Sequence[PostgresAction], began: float) -> None:
+        """The server did them just now; none was there before."""
+        self.succeeded(actions, began)
+        self.fresh = self.fresh or any(isinstance(action, CreateRole) for action in actions)
 
     def failed(self, action: PostgresAction, began: float, error: ServiceError) -> None:
         self.error = error
@@ -70,8 +76,8 @@ class _Batch:
 
 
 class Applier:
-    """inside: does an InsideAction, logged in as the app. login_proves: that login goes the very
-    way that apps are told to take."""
+    """inside: does an InsideAction, logged in as the app (True: its role is fresh). login_proves:
+    that login goes the very way that apps are told to take."""
 
     def __init__(self, client: AdminClient, inside: Inside, login_proves: bool) -> None:
         self._client = client
@@ -152,7 +158,7 @@ class Applier:
                 await self._by_itself(progress[app], actions, verifiers, fence)
         else:
             for app, actions in due.items():
-                progress[app].succeeded(actions, began)
+                progress[app].made(actions, began)
 
     async def _by_itself(
         self,
@@ -172,7 +178,7 @@ class Applier:
                     continue
                 progress.failed(action, began, self._fault(fault, action, progress.plan))
                 return
-            progress.succeeded([action], began)
+            progress.made([action], began)
 
     async def _send(
         self,
@@ -210,7 +216,7 @@ class Applier:
                     continue
                 began = time.monotonic()
                 try:
-                    await self._alone(action, fence)
+                    await self._alone(action, fence, progress.fresh)
                 except (LeaseLost, Unavailable) as fault:
                     if isinstance(action, InsideAction) and isinstance(fault, Unavailable):
                         progress.failed(action, began, fault)
@@ -229,13 +235,13 @@ class Applier:
         if stop:
             raise stop[0]
 
-    async def _alone(self, action: PostgresAction, fence: Fence) -> None:
+    async def _alone(self, action: PostgresAction, fence: Fence, fresh: bool) -> None:
         try:
             match action:
                 case InsideAction():
                     async with self._logins:
                         fence.check()
-                        await self._inside(action)
+                        await self._inside(action, fresh)
                 case DropInvalidDatabase():
                     await self._request(lambda session: _drop_invalid(session, action, fence))
                 case CreateDatabase():

@@ -195,17 +195,29 @@ async def connect(
     return await psycopg.AsyncConnection.connect(make_conninfo("", **given), autocommit=True)
 
 
-@asynccontextmanager
-async def logged_in(
-    url: Secret, application_name: str, seconds: float, trust: tuple[tuple[str, str], ...] = ()
-) -> AsyncIterator[Connection]:
-    """A short connection as an app. What its database says is not to be trusted: nothing there is
-    resolved but by pg_catalog, and nothing takes longer than `seconds`. Raises the driver's errors,
-    and DearLogin."""
+async def affordable(url: Secret, seconds: float) -> None:
+    """Raises DearLogin where the role has stored a password that takes long to try."""
     if (count := await too_dear(url, seconds)) is not None:
         raise DearLogin(
             SERVICE, f"its stored password asks for {count} iterations: norn did not set it"
         )
+
+
+@asynccontextmanager
+async def logged_in(
+    url: Secret,
+    application_name: str,
+    seconds: float,
+    trust: tuple[tuple[str, str], ...] = (),
+    *,
+    priced: bool = False,
+) -> AsyncIterator[Connection]:
+    """A short connection as an app. What its database says is not to be trusted: nothing there is
+    resolved but by pg_catalog, and nothing takes longer than `seconds`. The price of the login is
+    asked first, unless it is known already (priced). Raises the driver's errors, and
+    DearLogin."""
+    if not priced:
+        await affordable(url, seconds)
     options = " ".join(
         (
             "-c search_path=pg_catalog",

@@ -23,7 +23,12 @@ from norn_reconciler.model.outcome import (
 )
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.postgres import reading
-from norn_reconciler.providers.postgres.client import Connection, bounded, logged_in
+from norn_reconciler.providers.postgres.client import (
+    Connection,
+    affordable,
+    bounded,
+    logged_in,
+)
 from norn_reconciler.providers.postgres.database_actions import CreateExtension, InsideAction
 from norn_reconciler.providers.postgres.faults import DearLogin, message, refused_login, translate
 from norn_reconciler.providers.postgres.reader_actions import OpenToReaders
@@ -76,6 +81,7 @@ async def trespass(doors: Doors, name: str, seconds: float, trust: Trust) -> Pro
     """Two logins that must fail, and writes that must be refused: to what it reads of others, and
     by its readers to what is its own. Raises ServiceError when nobody can tell."""
     began = time.monotonic()
+    await affordable(doors.wrong, seconds)  # all of them meet the same stored password
     taken, entered = await asyncio.gather(
         _passes(doors.wrong, name, seconds, trust, "too many connections for role"),
         _entered(doors, name, seconds, trust),
@@ -189,11 +195,11 @@ def _no_such_database(words: str) -> bool:
 
 
 async def _passes(url: Secret, name: str, seconds: float, trust: Trust, full: str) -> bool:
-    """Whether the server lets this login in. full: its word when only a limit stood in the way,
+    """Whether the server lets this login in, whose price is known. full: its word when only a limit stood in the way,
     which it looks at after what is asked about here."""
 
     async def attempt() -> None:
-        async with logged_in(url, name, seconds, trust):
+        async with logged_in(url, name, seconds, trust, priced=True):
             pass
 
     try:
@@ -214,12 +220,13 @@ def _since(began: float) -> float:
 
 
 async def inside(
-    action: InsideAction, url: Secret, name: str, seconds: float, trust: Trust
+    action: InsideAction, url: Secret, name: str, seconds: float, trust: Trust, *, fresh: bool
 ) -> None:
-    """Do `action` in the app's database. Raises ServiceError, or the driver's error."""
+    """Do `action` in the app's database. fresh: norn has made the role just now, and nobody else
+    knows its password yet. Raises ServiceError, or the driver's error."""
 
     async def work() -> None:
-        async with logged_in(url, name, seconds, trust) as conn:
+        async with logged_in(url, name, seconds, trust, priced=fresh) as conn:
             match action:
                 case CreateExtension(extension=extension):
                     # It is made where the app's own statements would make it.

@@ -75,7 +75,7 @@ class Wire:
         self.observer = Observer(self.client)
         self.applier = Applier(self.client, self._inside, way.apps == way.admin)
 
-    async def _inside(self, action: InsideAction) -> None:
+    async def _inside(self, action: InsideAction, fresh: bool) -> None:
         """By the admin's way in: the advertised one may be a pooler, or not be reachable here."""
         await login.inside(
             action,
@@ -85,6 +85,7 @@ class Wire:
             self._name,
             self._way.seconds,
             self._way.admin.trust,
+            fresh=fresh,
         )
 
     async def prove(self, role: str, credential: Credential, database: str) -> Proof:

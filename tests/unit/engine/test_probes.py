@@ -112,6 +112,28 @@ async def test_an_app_is_ready_only_after_its_isolation_was_tried() -> None:
     assert checks == [False, False, True, True]
 
 
+async def test_what_was_tried_of_a_state_that_did_not_last_does_not_count() -> None:
+    world = World()
+    apply = world.service.apply
+
+    async def bent_at_once(plans, fence):
+        done = await apply(plans, fence)
+        world.service.server["one"] = "bent"
+        return done
+
+    world.service.apply = bent_at_once
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two")))
+    await world.round()
+    assert "IsolationVerified" in world.book.records[AppName("b")].conditions
+    checks = [c.app for changes in world.store.changes for c in changes.health_checks]
+    assert checks == ["b"], "a is not as it should be: its walls will be tried when it is"
+    world.service.apply = apply
+    world.clock.now += AGAIN
+    await world.round()
+    assert world.book.records[A].conditions["Ready"].status == "True"
+    assert world.service.neighbours.count("b") == 2
+
+
 async def test_when_nobody_can_tell_the_app_is_not_ready_and_nothing_is_recorded() -> None:
     world = World()
     world.service.silent = Unavailable("box", "no room for another login")
