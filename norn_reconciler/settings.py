@@ -3,27 +3,29 @@ reads the environment."""
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
-_PREFIX = "NORN_"
-_FILE = Path("norn.toml")
 
-
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """Fields are NORN_<FIELD> in the environment and <field> in norn.toml. docs/settings.md lists
     them. Durations are seconds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def __init__(self, **given: Any) -> None:
-        """given: what wins over the environment. Raises ValidationError, which names the field."""
-        super().__init__(**{**_of_file(), **_of_environment(type(self).model_fields), **given})
+    model_config = SettingsConfigDict(
+        env_prefix="NORN_",
+        toml_file="norn.toml",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+    )
 
     specs_dir: Path = Path("specs")
     state_dir: Path = Path(".norn")
@@ -67,17 +69,13 @@ class Settings(BaseModel):
         """Folder of the delivered env files."""
         return self.credentials_dir or self.state_dir / "credentials"
 
-
-def _of_file() -> Mapping[str, Any]:
-    """All of norn.toml in the working folder; nothing without one."""
-    try:
-        text = _FILE.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    return tomllib.loads(text)
-
-
-def _of_environment(fields: Mapping[str, object]) -> Mapping[str, str]:
-    """Variables of our fields, in any case; an empty one counts as none."""
-    given = {name.upper(): text for name, text in os.environ.items() if text}
-    return {f: given[_PREFIX + f.upper()] for f in fields if _PREFIX + f.upper() in given}
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
