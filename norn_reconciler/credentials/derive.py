@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
-import hmac
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from norn_reconciler.credentials.key import MasterKey
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.secret import Credential, CredentialMark, Secret
 
+_BYTES = 32
 # Changing either changes every password of every installation.
 _SALT = b"norn-reconciler credential v1"
 
@@ -33,15 +36,11 @@ class Derivation:
         return self._made[which]
 
     def _derive(self, app: AppName, service: str, generation: int) -> Credential:
-        derived = _hkdf(self._key.reveal(), _info(app, service, str(generation)))
-        text = base64.urlsafe_b64encode(derived).rstrip(b"=").decode("ascii")
-        return Credential(Secret(text), CredentialMark(self._key.fingerprint, generation))
-
-
-def _hkdf(key: bytes, info: bytes) -> bytes:
-    """HKDF-SHA256 of 32 bytes: one block, so that RFC 5869's expansion has one step."""
-    extracted = hmac.digest(_SALT, key, "sha256")
-    return hmac.digest(extracted, info + b"\x01", "sha256")
+        kdf = HKDF(SHA256(), _BYTES, _SALT, _info(app, service, str(generation)))
+        derived = base64.urlsafe_b64encode(kdf.derive(self._key.reveal())).rstrip(b"=")
+        return Credential(
+            Secret(derived.decode("ascii")), CredentialMark(self._key.fingerprint, generation)
+        )
 
 
 def _info(*parts: str) -> bytes:
