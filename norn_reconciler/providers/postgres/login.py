@@ -195,8 +195,8 @@ def _no_such_database(words: str) -> bool:
 
 
 async def _passes(url: Secret, name: str, seconds: float, trust: Trust, full: str) -> bool:
-    """Whether the server lets this login in, whose price is known. full: its word when only a limit stood in the way,
-    which it looks at after what is asked about here."""
+    """Whether the server lets this login in, whose price is known. full: its word when only a limit
+    stood in the way, which it looks at after what is asked about here."""
 
     async def attempt() -> None:
         async with logged_in(url, name, seconds, trust, priced=True):
