@@ -61,6 +61,19 @@ class Admin:
 
         await shown(gone)
 
+    async def delete_acls_of(self, who: str, naming: str) -> None:
+        """All rules of a principal on names that hold `naming`."""
+
+        async def theirs() -> list[AclBinding]:
+            return [a for a in await read_acls(self._client, who) if naming in a.name]
+
+        async def gone() -> bool:
+            return not await theirs()
+
+        if found := await theirs():
+            await self._client.ask(wire.delete_acls_request(found))
+            await shown(gone)
+
     @staticmethod
     def _acl(
         who: str, kind: str, name: str, pattern: str, operation: str, *, host: str, permission: str

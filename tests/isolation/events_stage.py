@@ -122,6 +122,8 @@ class Stage:
         too, not only what its clients have going on."""
         for _ in range(10):
             if objects:
+                # Rules for everybody are a person's to take away: norn says so, and blocks.
+                self.run(self.admin_tools.delete_acls_of("User:*", self.tag))
                 self.run(self.world.converge(self.apps[1]))
             self.life.session.close()
             self._disband()

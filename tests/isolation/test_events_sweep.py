@@ -7,9 +7,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
+from norn_reconciler.providers.events import EventsSection
 from tests.isolation.events_admin_attempts import ADMIN, CLUSTER
 from tests.isolation.events_attempt import Attempt
 from tests.isolation.events_brokers import open_broker, shared_broker
@@ -76,6 +78,30 @@ def test_no_request_reaches_another_app(shared: Stage, record_property: Record) 
     assert tally.refused > 800
     assert tally.refused + tally.allowed == tally.tried
     held(shared, topics)
+
+
+def test_a_reader_of_one_topic_reaches_nothing_else_of_its_owner(
+    servers: Servers, record_property: Record
+) -> None:
+    stage = Stage(shared_broker(servers))
+    given = f"open-{stage.tag}"
+    reader, owner = stage.apps
+    section = EventsSection.model_validate({"topics": [*stage.topics, given]})
+    stage.apps = (
+        replace(reader, readable={"events": frozenset({given})}),
+        replace(owner, sections={"events": section}),
+    )
+    with stage:
+        with stage.open_as(stage.a) as session:
+            found = session.ask("Metadata", {"Topics": [{"Name": given}]}, 1)["Topics"]
+        assert [topic["ErrorCode"] for topic in found] == [0], "it is a reader of this one"
+        topics = stage.found_topics()
+        tally = swept(stage, EVERYTHING, newest=True)
+        report(record_property, "own rules, as a reader", tally)
+        assert not tally.leaks, [str(leak) for leak in tally.leaks]
+        assert not tally.broken
+        assert tally.refused > 200
+        held(stage, topics)
 
 
 def test_every_request_that_the_broker_offers_is_tried(shared: Stage) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from norn_reconciler.providers.kv.rules import COMMANDS
+from norn_reconciler.providers.kv.rules import COMMANDS, app_rules
 from tests.integration.kv_servers import OwnServer, connected
 from tests.isolation.kv_attempts import attempts
 from tests.isolation.kv_grammar import Place, Spoken, vocabulary
@@ -64,6 +64,21 @@ def test_under_norns_rules_nothing_of_a_neighbour_is_read_written_or_disturbed(
     # An error of syntax proves nothing: whatever takes a key has been refused B's, for being B's.
     takes_keys = {one.name for one in spoken if any(Place("key") in form for form in one.base)}
     assert takes_keys - tally.refused_aims == set()
+
+
+def test_the_opt_ins_let_nothing_through_either(tmp_path: Path, record_property: Record) -> None:
+    """INFO, PSUBSCRIBE below the own prefix, and notifications of the own keys."""
+    channels = ("jobs.*", "*", "__keyspace@0__:*")
+    opted = app_rules(A, A, "", info=True, channels=channels)
+    rules = (*sorted(opted.keys), *sorted(opted.channels), *opted.commands)
+    assert {"+info", f"&__keyspace@0__:{A}:*"} <= set(rules)
+    with staged(tmp_path, *rules) as (stage, spoken):
+        tally = Sweep(stage).play(attempts(spoken, thorough=False))
+    report("own rules, opt-ins on", tally, record_property)
+    assert [str(leak) for leak in tally.leaks] == []
+    assert tally.broken == []
+    assert tally.tried > 3000 and tally.refused > 2000
+    assert tally.outcomes["info"]["allowed"] and not tally.outcomes["info"]["refused"]
 
 
 # Title → (rules, the least number of attempts that leak, commands among them).
