@@ -107,6 +107,7 @@ class Servers:
         for start in range(0, len(principals), PRINCIPALS):
             some = principals[start : start + PRINCIPALS]
             self.kafka.delete_acls([_filter(principal) for principal in some])
+        self.kafka.delete_acls([_filter(None)])  # and those that do not show yet
         users = [u for u in self.kafka.describe_user_scram_credentials() if u != "norn-admin"]
         if users:
             self.kafka.alter_user_scram_credentials(
