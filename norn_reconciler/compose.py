@@ -12,7 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from norn_reconciler.credentials import deliver
-from norn_reconciler.engine.book import Book, Passwords
+from norn_reconciler.engine.book import Book
+from norn_reconciler.engine.draft import Passwords
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.guard import Limits
 from norn_reconciler.engine.lane import CHUNK

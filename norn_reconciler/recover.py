@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from norn_reconciler import oneshot
 from norn_reconciler.compose import instance, open_providers, open_store
-from norn_reconciler.engine.book import log_event
 from norn_reconciler.engine.recovery import Recovery
 from norn_reconciler.engine.rekey import Rekeying, rekeyed, rekeying
 from norn_reconciler.engine.retrace import in_scope, retrace
+from norn_reconciler.engine.telling import log_event
 from norn_reconciler.key_at_hand import at_hand, key_file, make
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import KeyMismatch, LeaseHeld, NornError

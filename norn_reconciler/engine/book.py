@@ -4,110 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 from norn_reconciler import logs
 from norn_reconciler.engine import status
-from norn_reconciler.engine.case import NOT_LEADER, QUEUED
+from norn_reconciler.engine.draft import Delivery, Draft, Heard, Talk
 from norn_reconciler.engine.ledger import AppReport
 from norn_reconciler.engine.mirror import Mirror
 from norn_reconciler.engine.rollout import Rollout
 from norn_reconciler.engine.roster import Entry, same_wish
+from norn_reconciler.engine.telling import equal, error_of, log_event, problem_of, unheard
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import LeaseLost, NornError
-from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin, Owned
+from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin
 from norn_reconciler.model.outcome import (
-    Blocked,
     Converged,
-    Failed,
-    Outcome,
     RequeueAfter,
-    Verification,
 )
 from norn_reconciler.model.ports import SecretSource
 from norn_reconciler.model.records import (
     AppRecord,
     AppState,
-    Changes,
-    Deployment,
     ForgeState,
     HealthCheck,
-    ServiceRecord,
     Store,
 )
-from norn_reconciler.model.secret import DUE, Credential
+from norn_reconciler.model.secret import DUE
 from norn_reconciler.model.status import Condition, Event
 
 UNSAID = 1000  # events kept while norn_db is away
-
-
-class Passwords(Protocol):
-    def credential(self, app: AppName, service: str) -> Credential: ...
-
-
-class Delivery(Protocol):
-    """Hands an app its variables (an env file), or takes them away. Both raise OSError or NornError
-    when they can't."""
-
-    def deliver(self, app: App, passwords: Passwords) -> bool:
-        """Write if changed; True when it was."""
-        ...
-
-    def agrees(self, app: App, passwords: Passwords) -> bool:
-        """Whether `deliver` would change nothing."""
-        ...
-
-    def withdraw(self, app: AppName) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """The last report on one app by one service: for which wish, from a round begun when."""
-
-    entry: Entry
-    outcome: Outcome
-    began: float
-
-
-@dataclass(slots=True)
-class _Talk:
-    """What must not be said twice. It moves, like the mirror, only after norn_db did."""
-
-    rollouts: dict[AppName, Rollout] = field(default_factory=dict)
-    spoken: dict[tuple[str, AppName], int] = field(default_factory=dict)  # generation
-    told: dict[tuple[str, AppName], str] = field(default_factory=dict)  # problems
-    verified: dict[tuple[str, AppName], tuple[Verification, datetime]] = field(default_factory=dict)
-
-    def copy(self) -> _Talk:
-        return _Talk(dict(self.rollouts), dict(self.spoken), dict(self.told), dict(self.verified))
-
-
-@dataclass(slots=True)
-class _Draft:
-    """What one call of `report` is about to write, and to say once it is written."""
-
-    talk: _Talk
-    apps: dict[AppName, AppRecord] = field(default_factory=dict)
-    inventory: dict[tuple[str, AppName], Owned] = field(default_factory=dict)
-    services: dict[tuple[str, AppName], ServiceRecord] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
-    deployments: list[Deployment] = field(default_factory=list)
-    forge_states: list[ForgeState] = field(default_factory=list)
-    health_checks: list[HealthCheck] = field(default_factory=list)
-    ended: list[tuple[Rollout, AppRecord, bool]] = field(default_factory=list)
-
-    def changes(self) -> Changes:
-        return Changes(
-            tuple(self.apps.values()),
-            self.inventory,
-            self.services,
-            tuple(self.events),
-            tuple(self.deployments),
-            tuple(self.forge_states),
-            tuple(self.health_checks),
-        )
 
 
 class Book(Mirror):
@@ -125,7 +51,7 @@ class Book(Mirror):
         self._delivery = delivery
         self._kinds = kinds
         self._clock = clock
-        self._talk = _Talk()
+        self._talk = Talk()
         self._unsaid: list[Event] = []
         self.actions = 0  # acknowledged by servers, so far
         self.unwritten = False  # the last report did not reach norn_db
@@ -177,7 +103,7 @@ class Book(Mirror):
     async def settle_idle(self, apps: Collection[AppName]) -> None:
         """Apps with nothing on any service get their word at once: no lane will speak of them.
         Call it with `turn` held."""
-        draft = _Draft(self._talk.copy())
+        draft = Draft(self._talk.copy())
         now = datetime.now(UTC)
         for app in apps:
             entry = self.entries[app]
@@ -191,7 +117,7 @@ class Book(Mirror):
             after = replace(
                 entry.record, conditions=conditions, observed_generation=entry.record.generation
             )
-            if not _equal(after, entry.record):
+            if not equal(after, entry.record):
                 draft.apps[app] = after
             if entry.leaving:
                 self._remove(entry, after, draft)
@@ -201,7 +127,7 @@ class Book(Mirror):
     async def report(self, reports: Sequence[AppReport]) -> None:
         """Take one round's reports. norn_db away: the story is kept, and nothing else moves."""
         async with self.turn:
-            draft = _Draft(self._talk.copy())
+            draft = Draft(self._talk.copy())
             for report in reports:
                 self.actions += len(report.done)
                 self._take(report, draft)
@@ -228,7 +154,7 @@ class Book(Mirror):
             for event in news:
                 log_event(event)
 
-    def _take(self, report: AppReport, draft: _Draft) -> None:
+    def _take(self, report: AppReport, draft: Draft) -> None:
         app, key = report.app, (report.service, report.app)
         entry = self.entries.get(app)
         if entry is None:
@@ -257,11 +183,11 @@ class Book(Mirror):
                 report.service,
                 report.steps,
                 [a.summary() for a in report.done],
-                _error(report.outcome),
+                error_of(report.outcome),
                 final=not isinstance(report.outcome, RequeueAfter),
             )
 
-    def _said(self, entry: Entry, report: AppReport, draft: _Draft) -> bool:
+    def _said(self, entry: Entry, report: AppReport, draft: Draft) -> bool:
         """Whether norn_db has all of it already: most reports, in a fleet at rest. One service an
         app goes the whole way each time, since a file that somebody took away is to be put back."""
         app, record, talk = report.app, entry.record, draft.talk
@@ -302,11 +228,11 @@ class Book(Mirror):
             and (key not in report.base or report.base[key].state is not HeldState.RETAINED)
         ]
 
-    def _problems(self, entry: Entry, report: AppReport, talk: _Talk) -> list[Event]:
+    def _problems(self, entry: Entry, report: AppReport, talk: Talk) -> list[Event]:
         """A problem when it is first seen or changes. What norn_db's condition says already was
         told by an earlier process."""
         key = (report.service, report.app)
-        event, severity, text = _problem(report.outcome)
+        event, severity, text = problem_of(report.outcome)
         if not text:
             if isinstance(report.outcome, Converged):
                 talk.told.pop(key, None)
@@ -322,7 +248,7 @@ class Book(Mirror):
             return []
         return [Event(event, severity, report.app, text, {}, report.service)]
 
-    def _note_verification(self, report: AppReport, draft: _Draft) -> None:
+    def _note_verification(self, report: AppReport, draft: Draft) -> None:
         found = report.verification
         if found is None:
             return
@@ -335,7 +261,7 @@ class Book(Mirror):
             )
 
     def _isolation(
-        self, entry: Entry, conditions: dict[str, Condition], fresh: bool, draft: _Draft
+        self, entry: Entry, conditions: dict[str, Condition], fresh: bool, draft: Draft
     ) -> None:
         """Put IsolationVerified into `conditions`. fresh: a verification has just been made."""
         app, before = entry.app.name, conditions.get(status.ISOLATION)
@@ -360,7 +286,7 @@ class Book(Mirror):
         elif after.status == status.TRUE and before is not None and before.status == status.FALSE:
             draft.events.append(Event(logs.ISOLATION_VERIFIED, "info", app, after.message))
 
-    def _condition(self, entry: Entry, report: AppReport, draft: _Draft) -> None:
+    def _condition(self, entry: Entry, report: AppReport, draft: Draft) -> None:
         now = datetime.now(UTC)
         app = report.app
         record = draft.apps.get(app, entry.record)
@@ -375,7 +301,7 @@ class Book(Mirror):
         news = {kind: status.condition(kind, report.outcome, now)}
         conditions = dict(status.merged(record.conditions, news, keep))
         self._isolation(entry, conditions, report.verification is not None, draft)
-        if not _unheard(report.outcome):
+        if not unheard(report.outcome):
             draft.talk.spoken[report.service, app] = record.generation
         # After a restart nobody has spoken yet, and nothing has moved either.
         heard = record.observed_generation == record.generation or all(
@@ -387,7 +313,7 @@ class Book(Mirror):
         self._sum_up(entry, conditions, declared, heard, draft, now, checks)
         observed = record.generation if heard else record.observed_generation
         after = replace(record, conditions=conditions, observed_generation=observed)
-        if _equal(after, entry.record):
+        if equal(after, entry.record):
             draft.apps.pop(app, None)
         else:
             draft.apps[app] = after
@@ -398,7 +324,7 @@ class Book(Mirror):
         conditions: dict[str, Condition],
         declared: set[str],
         heard: bool,
-        draft: _Draft,
+        draft: Draft,
         now: datetime,
         checks: bool = True,
     ) -> None:
@@ -436,7 +362,7 @@ class Book(Mirror):
             if aside is not None:
                 conditions[kind] = aside.with_transition(before)
 
-    def _rotating(self, entry: Entry, draft: _Draft) -> bool:
+    def _rotating(self, entry: Entry, draft: Draft) -> bool:
         """Whether some server has not got its new password yet: the file still has the old ones."""
         app = entry.app.name
         rows = (draft.services.get((k, app), self.service(k, app)) for k in entry.app.sections)
@@ -457,7 +383,7 @@ class Book(Mirror):
                 self._agreed[app] = False
         return self._agreed.get(app, True)
 
-    def _untried(self, entry: Entry, draft: _Draft) -> bool:
+    def _untried(self, entry: Entry, draft: Draft) -> bool:
         """Whether the env file would change to passwords that nobody has logged in with yet."""
         app = entry.app.name
         if not entry.provisioned or self._agrees(app):
@@ -465,7 +391,7 @@ class Book(Mirror):
         found = (draft.talk.verified.get((k, app)) for k in entry.app.sections if k in self._kinds)
         return not all(v is not None and v[0].ok for v in found)
 
-    def _finish(self, draft: _Draft, apps: Collection[AppName]) -> None:
+    def _finish(self, draft: Draft, apps: Collection[AppName]) -> None:
         now = datetime.now(UTC)
         for app in sorted(apps):
             entry = self.entries.get(app)
@@ -479,7 +405,7 @@ class Book(Mirror):
                 self._remove(entry, record, draft, rollout)
 
     def _advance(
-        self, rollout: Rollout, entry: Entry, record: AppRecord, draft: _Draft, now: datetime
+        self, rollout: Rollout, entry: Entry, record: AppRecord, draft: Draft, now: datetime
     ) -> None:
         app = entry.app.name
         total = record.conditions.get(status.READY)
@@ -501,7 +427,7 @@ class Book(Mirror):
         return all(heard is not None and isinstance(heard.outcome, Converged) for heard in found)
 
     def _remove(
-        self, entry: Entry, record: AppRecord, draft: _Draft, rollout: Rollout | None = None
+        self, entry: Entry, record: AppRecord, draft: Draft, rollout: Rollout | None = None
     ) -> None:
         """It is known only by what it left. rollout: what was done to get there."""
         app = entry.app.name
@@ -537,7 +463,7 @@ class Book(Mirror):
             **({} if ok else {"error": rollout.error}),
         )
 
-    def _resources(self, app: AppName, draft: _Draft) -> Mapping[str, object]:
+    def _resources(self, app: AppName, draft: Draft) -> Mapping[str, object]:
         """What the app has, per service: names and states, no secret."""
         rows = {k: draft.inventory.get((k, app), self.owned(k, app)) for k in self._kinds}
         return {
@@ -547,54 +473,3 @@ class Book(Mirror):
             for service, owned in rows.items()
             if owned
         }
-
-
-def _error(outcome: Outcome) -> str | None:
-    """Why its rollout fails."""
-    match outcome:
-        case Failed(error=error):
-            return str(error)
-        case Blocked(problem=problem):
-            return problem.message
-    return None
-
-
-def _problem(outcome: Outcome) -> tuple[str, str, str]:
-    """(event, severity, text); an empty text when all is well."""
-    match outcome:
-        case Blocked(problem=problem):
-            event = logs.DATA_MISSING if problem.reason == "DataMissing" else logs.PROBLEM_FOUND
-            text = f"{problem.reason}: {status.sentence(problem.message, problem.remedy)}"
-            return event, "error", text
-        case Converged(warnings=(_, *_) as warnings):
-            text = "; ".join(
-                f"{p.reason}: {status.sentence(p.message, p.remedy)}" for p in warnings
-            )
-            return logs.PROBLEM_FOUND, "warning", text
-        case Failed(error=error):
-            text = f"{error.reason}: {status.sentence(str(error), error.remedy)}"
-            return logs.PROBLEM_FOUND, "error", text
-    return logs.PROBLEM_FOUND, "error", ""
-
-
-def log_event(event: Event) -> None:
-    """Every recorded event is a log line, too."""
-    log = logs.get().bind(app=event.app)
-    if event.service:
-        log = log.bind(service=event.service)
-    write = {"error": log.error, "warning": log.warning}.get(event.severity, log.info)
-    write(event.event, message=event.message, **event.fields)
-
-
-def _equal(one: AppRecord, other: AppRecord) -> bool:
-    """Nothing that is worth a row."""
-    return (
-        status.same(one.conditions, other.conditions)
-        and one.observed_generation == other.observed_generation
-        and one.state == other.state
-    )
-
-
-def _unheard(outcome: Outcome) -> bool:
-    """Not a word on the generation yet: queued behind others, or not allowed to write."""
-    return isinstance(outcome, RequeueAfter) and outcome.reason in {QUEUED, NOT_LEADER}

@@ -13,12 +13,13 @@ from dataclasses import replace
 from norn_reconciler import logs
 from norn_reconciler.engine import roster
 from norn_reconciler.engine.backoff import Backoff
-from norn_reconciler.engine.book import Book, log_event
+from norn_reconciler.engine.book import Book
 from norn_reconciler.engine.case import PENDING, QUEUED, REPAIR
 from norn_reconciler.engine.guard import Hold, Limits, Removals, loss_digest
 from norn_reconciler.engine.lane import CHUNK, PROBE_EVERY, Lane
 from norn_reconciler.engine.ledger import AppReport
 from norn_reconciler.engine.probes import AGAIN, Probes
+from norn_reconciler.engine.telling import log_event
 from norn_reconciler.engine.workqueue import Urgency, WorkQueue
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, StoreUnavailable

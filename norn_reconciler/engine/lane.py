@@ -6,9 +6,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 
 from norn_reconciler import logs
@@ -24,19 +23,18 @@ from norn_reconciler.engine.case import (
 from norn_reconciler.engine.digest import digest
 from norn_reconciler.engine.guard import gate
 from norn_reconciler.engine.ledger import AppReport, Ledger, wanted_of
+from norn_reconciler.engine.logins import Logins, surprised
 from norn_reconciler.engine.probes import Probes
 from norn_reconciler.engine.roster import NEVER, same_wish
 from norn_reconciler.engine.status import HELD
 from norn_reconciler.model.app import App, AppName
-from norn_reconciler.model.errors import LeaseLost, NornError, Rejected, ServiceError, Unavailable
+from norn_reconciler.model.errors import LeaseLost, ServiceError, Unavailable
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey
 from norn_reconciler.model.outcome import (
-    NEIGHBOUR_OPEN,
     Blocked,
     Converged,
     Failed,
     Outcome,
-    Proof,
     RequeueAfter,
 )
 from norn_reconciler.model.plan import Effect, Severity
@@ -45,8 +43,6 @@ from norn_reconciler.model.secret import LOST, Credential, CredentialMark
 from norn_reconciler.model.status import Event
 
 CHUNK = 100  # apps written in one round: a dropped file waits for one chunk at most
-PROOFS = 24  # apps that are logged in as at once; a provider may take fewer
-AHEAD = 8  # generations of a password that are tried before it counts as somebody else's
 PROBE_EVERY = 3600.0  # seconds
 ENDPOINT = ("endpoint",)  # the endpoint's key among the backoffs; no app can have it
 
@@ -79,6 +75,7 @@ class Lane:
         self._clock = clock
         self._chunk_size = chunk
         self.probes = probes or Probes(PROBE_EVERY, random.random)
+        self._logins = Logins(provider, ledger, self.probes, clock)
         self._endpoint_due = 0.0
         self._kept: dict[AppName, _Kept] = {}
         self._told: dict[AppName, frozenset[str]] = {}  # drift on record and not yet repaired
@@ -92,14 +89,14 @@ class Lane:
         try:
             await self._observe(cases)
             self._plan(cases)
-            await self._look_ahead([c for c in cases.values() if c.resets_password])
+            await self._logins.look_ahead([c for c in cases.values() if c.resets_password])
             acting = self._chunk(cases)
             if acting and self._may_write(acting):
                 await self._claim(acting)
                 acting = self._unmoved(acting)
                 await self._apply(acting)
                 await self._verify(acting, cases)
-            await self._probe(cases)
+            await self._logins.probe(cases)
             self._endpoint_answers(cases)
         except ServiceError as fault:
             self._endpoint_fault(cases, fault)
@@ -122,7 +119,7 @@ class Lane:
             try:
                 wanted = wanted_of(self.provider, self._ledger, name, self._desired)
             except Exception as fault:  # one app's surprise must not stop the fleet
-                self._surprised(name, fault)
+                surprised(self.provider.key, name, fault)
                 continue
             if wanted is not None:
                 mark = self._kept[name].digest
@@ -138,14 +135,6 @@ class Lane:
             desired = self.provider.desired(app, credential)
             kept = self._kept[app.name] = _Kept(app, credential, desired, digest(desired))
         return kept.desired
-
-    def _surprised(self, app: AppName, fault: Exception) -> ServiceError:
-        """A defect of ours, kept to one app."""
-        if isinstance(fault, ServiceError):
-            return fault
-        if not isinstance(fault, NornError):
-            logs.get().error(logs.LANE_FAULTED, service=self.provider.key, app=app, exc_info=fault)
-        return Rejected(self.provider.key, f"internal: {type(fault).__name__}: {fault}")
 
     async def _observe(self, cases: Mapping[AppName, Case]) -> None:
         if not cases:
@@ -167,37 +156,10 @@ class Lane:
         try:
             plan = self.provider.plan(case.wanted, case.observed)
         except Exception as fault:  # as in _wanted
-            case.error = self._surprised(case.wanted.app, fault)
+            case.error = surprised(self.provider.key, case.wanted.app, fault)
             return
         gated = gate(plan, self._clock() >= case.entry.removals_from)
         case.plan, case.deferred = gated.allowed, gated.deferred
-
-    async def _look_ahead(self, cases: Sequence[Case]) -> None:
-        """Before a password is taken for changed by somebody: it may be a later one of norn's own,
-        of which an older norn_db that was put back knows nothing."""
-
-        async def one(case: Case) -> None:
-            app, key = case.wanted.app, self.provider.key
-            mark = self._ledger.service(key, app).mark
-            if mark != case.wanted.applied:
-                case.moved("norn_db knows of another password by now")
-                return
-            if mark is None or mark != self._ledger.credential(app, key).mark:
-                return  # it is to be set anyway: the first one, or what a person asked for
-            later = [
-                self._ledger.derived(app, key, mark.generation + n) for n in range(1, AHEAD + 1)
-            ]
-            try:
-                found = await self.provider.fits(case.entry.app, case.observed, later)
-            except Rejected:
-                return  # it takes any password: that says nothing of this one
-            except Exception as fault:  # as in _wanted
-                case.error = case.error or self._surprised(app, fault)
-                return
-            if found is not None:
-                case.overtaken(self.provider.title, found.mark, mark)
-
-        await _few_at_once(one, cases)
 
     def _chunk(self, cases: Mapping[AppName, Case]) -> dict[AppName, Case]:
         """The apps to write for now; the others look again in the next round."""
@@ -271,9 +233,7 @@ class Lane:
             return
         kin = self._ledger.kin(self.provider.key, acting.keys())
         waiting = {n: c for n, c in cases.items() if n in kin - acting.keys() and _rests(c)}
-        new = [case for case in acting.values() if self._has_new_credential(case)]
-        there = self._there(n for n, c in acting.items() if c.error is None) if new else {}
-        proving = asyncio.create_task(_few_at_once(partial(self._prove, there=there), new))
+        proving = asyncio.create_task(self._logins.prove(acting))
         try:
             looked = {n: c.wanted for n, c in {**acting, **waiting}.items()}
             seen = await self.provider.observe(looked)
@@ -291,10 +251,6 @@ class Lane:
                 case.observed = found
             if case.error is None and case.observed is not None:
                 self._plan_again(case)
-
-    def _has_new_credential(self, case: Case) -> bool:
-        declared = self.provider.key in case.entry.app.sections
-        return declared and any(a.sets_credential for a in case.applied.done)
 
     def _look_again(self, case: Case, found: object) -> None:
         """What is still to be done for it, now that it can be, is for its own next round."""
@@ -314,92 +270,11 @@ class Lane:
         try:
             owned = self.provider.confirm(before, case.observed, case.applied.done)
         except Exception as fault:  # as in _wanted
-            case.error = self._surprised(before.app, fault)
+            case.error = surprised(self.provider.key, before.app, fault)
             return
         case.wanted = replace(before, owned=owned)
         self._plan_one(case)
         case.wanted = before
-
-    def _there(self, also: Iterable[AppName]) -> Mapping[AppName, App]:
-        return self._ledger.neighbours(self.provider.key, frozenset(also))
-
-    async def _prove(self, case: Case, there: Mapping[AppName, App]) -> None:
-        """Log in with a new credential: one that does not work is a fault of the round."""
-        credential = self._ledger.credential(case.wanted.app, self.provider.key)
-        try:
-            if case.applied.proven:
-                case.proof = Proof(True, 0.0)
-            else:
-                case.proof = await self.provider.prove(case.entry.app, credential)
-        except Exception as fault:  # as in _wanted
-            case.error = case.error or self._surprised(case.wanted.app, fault)
-            return
-        if case.proof.ok:
-            await self._trespass(case, there)
-        else:
-            case.error = case.error or Rejected(
-                self.provider.key,
-                f"the login with the delivered values failed: {case.proof.reason}",
-            )
-
-    async def _trespass(self, case: Case, there: Mapping[AppName, App]) -> None:
-        """Try what must be refused; there: whose place may be tried, ordered by name."""
-        app = case.entry.app
-        credential = self._ledger.credential(app.name, self.provider.key)
-        case.unknown = ""
-        try:
-            chosen = self.probes.neighbour(app.name, tuple(there))
-            neighbour = there[chosen] if chosen is not None else None
-            case.walls = await self.provider.trespass(app, credential, neighbour)
-            self.probes.tried(app.name, chosen, case.walls.kind == NEIGHBOUR_OPEN)
-        except Exception as fault:  # as in _wanted
-            case.unknown = str(self._surprised(app.name, fault))
-
-    async def _probe(self, cases: Mapping[AppName, Case]) -> None:
-        """Where all is as wanted: its own place works for the app, and no other's does."""
-        whole: dict[AppName, str] = {}
-        for name, case in cases.items():
-            if not self._whole(case):
-                case.walls, case.unknown = None, ""  # of a state that did not last
-                continue
-            whole[name] = case.digest
-            if case.acted:
-                self.probes.at_once(name)
-        due = self.probes.due(whole, self._ledger.verified, self._clock())
-        there = self._there(whole) if due else {}
-
-        async def one(case: Case) -> None:
-            app = case.entry.app
-            if case.proof is None:
-                credential = self._ledger.credential(app.name, self.provider.key)
-                try:
-                    case.proof = await self.provider.prove(app, credential)
-                except Exception as fault:  # as in _wanted
-                    case.unknown = str(self._surprised(app.name, fault))
-                    return
-            if case.proof.ok:
-                await self._trespass(case, there)
-
-        # What did not hold while the round was under way is tried once more.
-        untried = [c for n in due if not ((c := cases[n]).walls and c.walls.ok)]
-        await _few_at_once(one, untried)
-        await self._look_ahead([cases[name] for name in due if cases[name].password_lost])
-        now = self._clock()
-        for name in due:
-            case, found = cases[name], cases[name].verification
-            # One that is overtaken is tried in each round: nothing else shows that it still is.
-            of = "" if case.plan.blocked is not None else case.digest
-            self.probes.done(name, of, bool(found and found.ok), now)
-
-    def _whole(self, case: Case) -> bool:
-        return (
-            case.error is None
-            and case.waits is None
-            and not case.plan.actions
-            and case.plan.blocked is None
-            and self.provider.key in case.entry.app.sections
-            and case.wanted.applied is not None  # an adopted user's password is not norn's to try
-        )
 
     def _endpoint_answers(self, cases: Mapping[AppName, Case]) -> None:
         """A whole round without a fault of the endpoint: what it failed before is forgotten."""
@@ -436,7 +311,7 @@ class Lane:
                 confirmed = self.provider.confirm(case.wanted, case.observed, case.applied.done)
                 owned = confirmed if confirmed != case.base else None
             except Exception as fault:  # as in _wanted
-                case.error = case.error or self._surprised(app, fault)
+                case.error = case.error or surprised(self.provider.key, app, fault)
         outcome = self._outcome(case)
         before = self._ledger.service(key, app)
         after = before
@@ -496,13 +371,3 @@ class Lane:
 
 def _rests(case: Case) -> bool:
     return case.error is None and case.waits is None and not case.plan.actions
-
-
-async def _few_at_once(work: Callable[[Case], Awaitable[None]], cases: Sequence[Case]) -> None:
-    turn = asyncio.Semaphore(PROOFS)
-
-    async def one(case: Case) -> None:
-        async with turn:
-            await work(case)
-
-    await asyncio.gather(*(one(case) for case in cases))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from norn_reconciler import logs
-from norn_reconciler.engine.book import log_event
 from norn_reconciler.engine.case import QUEUED, REPAIR
 from norn_reconciler.engine.digest import short
 from norn_reconciler.engine.engine import Engine
@@ -16,6 +15,7 @@ from norn_reconciler.engine.ledger import Ledger, wanted_of
 from norn_reconciler.engine.recovery import counted
 from norn_reconciler.engine.retrace import in_scope, retrace
 from norn_reconciler.engine.status import READY, TRUE
+from norn_reconciler.engine.telling import log_event
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, ServiceError, StoreUnavailable
 from norn_reconciler.model.inventory import HeldState, Owned
