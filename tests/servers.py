@@ -7,7 +7,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,8 +27,8 @@ class PostgresServer:
     """version: "18" or "15". URLs lead to database postgres."""
 
     version: str
-    superuser_url: str
-    admin_url: str
+    superuser_url: str = field(repr=False)  # a failing test would show its password
+    admin_url: str = field(repr=False)
 
     @property
     def host(self) -> str:

@@ -96,8 +96,8 @@ def test_a_role_and_its_database_are_adopted_with_their_data(norn: Norn, old: Ol
         if asks:
             until(lambda: grant in message(norn, old), told=norn.story)
             assert grant in norn.run("events", old.app, "--output", "json").replace('\\"', '"')
-            assert grant in norn.run("plan", old.app)
-            (printed,) = re.findall(r"do: as a superuser: (.*)", norn.run("plan", old.app))
+            assert grant in norn.run("plan", old.app, code=1)
+            (printed,) = re.findall(r"do: as a superuser: (.*)", norn.run("plan", old.app, code=1))
             assert printed == grant
             old.as_superuser(printed)
         norn.run("reconcile", old.app, "--wait")
@@ -108,7 +108,7 @@ def test_a_role_and_its_database_are_adopted_with_their_data(norn: Norn, old: Ol
         assert not (norn.folder / ".norn" / "credentials" / f"{old.app}.env").exists()
         assert norn.json("plan", old.app)["changes"] == 0
 
-        assert "restart it when its env file has changed" in norn.run("rotate", old.app)
+        assert "proven and delivered" in norn.run("rotate", old.app)
         norn.until_ready(old.app)
         with psycopg.connect(norn.env(old.app)["DATABASE_URL"]) as conn:
             assert conn.execute("SELECT text FROM invoices").fetchall() == [("paid",)]
