@@ -38,7 +38,8 @@ _LOGINS = 8  # apps that are logged in as at once: each takes a process of the s
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How norn and the apps reach the server. sslmode: what apps are told. seconds: one request."""
+    """How norn and the apps reach the server. sslmode: what apps are told. seconds: one request.
+    users: norn's own roles."""
 
     url: Secret
     admin: Endpoint
@@ -46,6 +47,7 @@ class Way:
     sslmode: str
     seconds: float
     instance: str
+    users: frozenset[str] = frozenset()
 
 
 _MARKED = """
@@ -72,7 +74,7 @@ class Wire:
         self._name = session_name(way.instance)
         self._logins = asyncio.Semaphore(_LOGINS)
         self.client = AdminClient(way.url, self._name, way.seconds)
-        self.observer = Observer(self.client)
+        self.observer = Observer(self.client, way.users)
         self.applier = Applier(self.client, self._inside, way.apps == way.admin)
 
     async def _inside(self, action: InsideAction, fresh: bool) -> None:

@@ -36,6 +36,7 @@ from norn_reconciler.providers.postgres.state import (
     Grant,
     Member,
     Observed,
+    Reach,
     Role,
     Server,
 )
@@ -484,3 +485,47 @@ def test_doctor_is_silent_on_a_good_server_and_loud_on_trust() -> None:
     assert trust.reason == "TrustAuthentication"
     (known,) = diagnose.judge(FACTS, wrong_password=False, published_password=True)
     assert known.reason == "PublishedPassword"
+
+
+@pytest.mark.parametrize(
+    ("reach", "severity", "remedy"),
+    [
+        (
+            Reach(APP, "victim", "app", "helper", APP, "postgres"),
+            Severity.BLOCKING,
+            f'as a superuser: REVOKE helper FROM "{APP}" GRANTED BY postgres',
+        ),
+        (
+            Reach(APP, "pg_monitor", "power", "pg_monitor", APP, ""),
+            Severity.BLOCKING,
+            f'as a superuser: REVOKE pg_monitor FROM "{APP}"',
+        ),
+        (
+            Reach(APP, "victim", "app", "victim", APP, "norn_admin", mends=True),
+            Severity.WARNING,
+            "norn revokes it in the round of victim",
+        ),
+    ],
+)
+def test_what_a_role_reaches_by_membership(reach: Reach, severity: Severity, remedy: str) -> None:
+    foreign = Member("pg_monitor", APP, "", other_is_app=False)
+    role = replace(ROLE, reaches=frozenset({reach}), member_of=frozenset({foreign}))
+    found = plan(wanted(), observed(role, DATABASE))
+    told = [(p.severity, p.remedy) for p in found.problems if p.reason == "PowerByMembership"]
+    assert told == [(severity, remedy)]
+    others = [p.reason for p in found.problems if p.reason != "PowerByMembership"]
+    assert others == ([] if reach.cut_role == "pg_monitor" else ["ForeignMembership"])
+    assert found.actions == (), "it stops no repair, and is none"
+
+
+def test_who_reaches_a_role_through_somebody_else() -> None:
+    reach = Reach("evil", APP, "app", APP, "helper", "postgres")
+    found = plan(wanted(), observed(replace(ROLE, reached_by=frozenset({reach})), DATABASE))
+    (problem,) = found.problems
+    assert problem.severity is Severity.BLOCKING
+    assert problem.remedy == f'as a superuser: REVOKE "{APP}" FROM helper GRANTED BY postgres'
+    mended = plan(
+        wanted(),
+        observed(replace(ROLE, reached_by=frozenset({replace(reach, mends=True)})), DATABASE),
+    )
+    assert mended == Plan()
