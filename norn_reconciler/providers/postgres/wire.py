@@ -17,7 +17,7 @@ from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Health, Proof
 from norn_reconciler.model.plan import Wanted
 from norn_reconciler.model.secret import Credential, Secret
-from norn_reconciler.providers.postgres import diagnose, login, survey, verifier
+from norn_reconciler.providers.postgres import blame, diagnose, login, survey, verifier
 from norn_reconciler.providers.postgres.apply import Applier
 from norn_reconciler.providers.postgres.client import AdminClient, Session, session_name
 from norn_reconciler.providers.postgres.database_actions import InsideAction
@@ -150,12 +150,21 @@ class Wire:
         def url(database: str, password: Secret = password) -> Secret:
             return way.apps.app_url(desired.role, password, database, way.sslmode)
 
+        async def whose(database: str) -> blame.Blame:
+            try:
+                return await self.client.read(
+                    lambda session: blame.of_the_door(session, desired.role, database)
+                )
+            except (psycopg.Error, TimeoutError, OSError) as fault:
+                raise translate(fault) from fault
+
         doors = login.Doors(
             wrong=url(database, Secret(secrets.token_urlsafe(32))),
             closed={name: url(name) for name in closed},
             own=url(database),
             group=desired.group if desired.readers else "",
             reads={name: url(name) for name in desired.reads},
+            blame=whose,
         )
         async with self._logins:
             return await login.trespass(doors, self._name, way.seconds, way.apps.trust)
