@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
 
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import Rejected, Unavailable
+from norn_reconciler.model.errors import Rejected, ServiceError, Unavailable
 from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Health, Proof
@@ -66,6 +66,14 @@ async def _verifier(session: Session, role: str) -> str | None:
     )
     row = await cursor.fetchone()
     return str(row[0]) if row else ""
+
+
+async def _told(question: Awaitable[bool]) -> bool | None:
+    """Its answer; None where nobody can tell."""
+    try:
+        return await question
+    except ServiceError:
+        return None
 
 
 class Wire:
@@ -209,12 +217,13 @@ class Wire:
             return health
         try:
             facts = await self.client.read(lambda s: diagnose.read(s, norn_databases))
-            wrong = await diagnose.wrong_password_passes(self._way.url, self._name, self.seconds)
-            published = await diagnose.published_password_passes(
-                self._way.admin, self._way.sslmode, self._name, self.seconds
-            )
         except (psycopg.Error, Unavailable, TimeoutError, OSError) as fault:
             return Health(SERVICE, False, health.response_ms, str(translate(fault)))
+        way = self._way
+        wrong = await _told(diagnose.wrong_password_passes(way.url, self._name, self.seconds))
+        published = await _told(
+            diagnose.published_password_passes(way.admin, way.sslmode, self._name, self.seconds)
+        )
         findings = diagnose.judge(facts, wrong_password=wrong, published_password=published)
         ok = not any(diagnose.blocks(f) for f in findings)
         return Health(SERVICE, ok, health.response_ms, health.detail, findings)

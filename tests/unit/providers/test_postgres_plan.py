@@ -453,7 +453,7 @@ def test_every_action_is_rendered_or_done_alone() -> None:
         assert render.statements.dispatch(kind) is not render.statements.dispatch(object), kind
 
 
-FACTS = diagnose.Facts(180004, "norn_admin", False, True, True, True, "scram-sha-256", (), None)
+FACTS = diagnose.Facts(180004, "norn_admin", False, True, True, True, "scram-sha-256", (), ())
 
 
 @pytest.mark.parametrize(
@@ -467,7 +467,11 @@ FACTS = diagnose.Facts(180004, "norn_admin", False, True, True, True, "scram-sha
         (replace(FACTS, limits_temp_files=False), "TempFileLimit", False),
         (replace(FACTS, open_databases=("norn_db",)), "PublicConnect", False),
         (replace(FACTS, foreign_open=("theirs",)), "ForeignPublicConnect", False),
-        (replace(FACTS, trusted=((7, "all", "all"),)), "TrustRule", False),
+        (replace(FACTS, trusted=((7, "host", "all", "all"),)), "TrustRule", False),
+        (replace(FACTS, trusted=((7, "local", "all", "all"),)), "TrustRule", False),
+        (replace(FACTS, trusted=None), "NotChecked", False),
+        (replace(FACTS, md5_roles=None), "NotChecked", False),
+        (replace(FACTS, unasked=(("which", "permission denied"),)), "NotChecked", False),
         (replace(FACTS, refused=(("make a role", "no"),)), "Denied", True),
         (replace(FACTS, password_encryption="md5"), "PasswordEncryption", False),
         (replace(FACTS, md5_roles=("old",)), "Md5Password", False),
@@ -477,6 +481,7 @@ def test_doctor_findings(facts: diagnose.Facts, reason: str, blocking: bool) -> 
     (found,) = diagnose.judge(facts, wrong_password=False, published_password=False)
     assert found.reason == reason
     assert (found.severity is Severity.BLOCKING) == blocking
+    assert "…" not in found.remedy, "it is what to type"
 
 
 def test_doctor_is_silent_on_a_good_server_and_loud_on_trust() -> None:
@@ -485,6 +490,8 @@ def test_doctor_is_silent_on_a_good_server_and_loud_on_trust() -> None:
     assert trust.reason == "TrustAuthentication"
     (known,) = diagnose.judge(FACTS, wrong_password=False, published_password=True)
     assert known.reason == "PublishedPassword"
+    (unknown,) = diagnose.judge(FACTS, wrong_password=None, published_password=False)
+    assert unknown.reason == "NotChecked"
 
 
 @pytest.mark.parametrize(
