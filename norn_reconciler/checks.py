@@ -15,6 +15,9 @@ from norn_reconciler.model.secret import Secret
 from norn_reconciler.settings import Settings
 from norn_reconciler.store.store import PostgresStore
 
+ENV_FILE = Path("/etc/norn-reconciler/norn.env")  # of systemd/norn-reconciler.service
+# What the embedded stack keeps in the state folder, passwords of the servers among it.
+STACK = ("connections.toml", "stack.json", "stack/stack.json")
 PUBLISHED = {"norn", "postgres", "admin", "password", "changeme", "redpanda"}
 
 
@@ -73,16 +76,15 @@ def files(settings: Settings) -> Health:
     """Modes of what holds a secret (the key's own are looked at when it is read), and the specs."""
     began = time.monotonic()
     findings: list[Problem] = []
-    for path in (Path("norn.toml"), *sorted(settings.credentials_path.glob("*.env"))):
-        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
-            findings.append(
-                Problem(
-                    Severity.BLOCKING,
-                    "WorldReadable",
-                    f"{path} can be read by others: {stat.filemode(path.stat().st_mode)}",
-                    f"chmod 600 {path}",
-                )
-            )
+    state, credentials = settings.state_dir, settings.credentials_path
+    kept = (state / name for name in STACK)
+    for path in (Path("norn.toml"), ENV_FILE, *kept, *sorted(credentials.glob("*.env"))):
+        if mode := _open_to_others(path, 0o077):
+            findings.append(_readable(path, mode))
+    # Through the state folder the embedded servers' own user passes; nobody looks into it.
+    for path, bits, right in ((state, 0o066, 711), (credentials, 0o077, 700)):
+        if mode := _open_to_others(path, bits):
+            findings.append(_folder(path, mode, right))
     if not settings.specs_dir.is_dir():
         findings.append(
             _warning(
@@ -91,6 +93,36 @@ def files(settings: Settings) -> Health:
         )
     ok = all(finding.severity is not Severity.BLOCKING for finding in findings)
     return Health("files", ok, _since(began), str(settings.specs_dir), tuple(findings))
+
+
+def _open_to_others(path: Path, bits: int) -> int:
+    """Its mode, when others have one of `bits`; 0 when not, or when it is not there to be seen."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return 0
+    return mode if stat.S_IMODE(mode) & bits else 0
+
+
+def _readable(path: Path, mode: int) -> Problem:
+    return Problem(
+        Severity.BLOCKING,
+        "WorldReadable",
+        f"{path} can be read by others: {stat.filemode(mode)}",
+        f"chmod 600 {path}",
+    )
+
+
+def _folder(path: Path, mode: int, right: int) -> Problem:
+    """Who may write to a folder may put another file in a file's place, whatever its mode."""
+    writable = bool(mode & 0o022)
+    return Problem(
+        Severity.BLOCKING if writable else Severity.WARNING,
+        "FolderOpen",
+        f"{'files in' if writable else 'the names in'} {path} can be "
+        f"{'replaced' if writable else 'seen'} by others: {stat.filemode(mode)}",
+        f"chmod {right} {path}",
+    )
 
 
 def _warning(reason: str, message: str, remedy: str) -> Problem:

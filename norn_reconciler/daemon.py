@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 from collections.abc import Mapping
 
@@ -40,6 +41,7 @@ BATCH = 2000  # rows of a kind that are pruned in one transaction
 
 async def run(settings: Settings) -> int:
     """Until SIGTERM or SIGINT. Returns the exit code."""
+    leave_no_core()
     name = compose.instance(settings)
     logs.get().info(
         logs.DAEMON_STARTED, version=__version__, instance=name, specs_dir=str(settings.specs_dir)
@@ -92,6 +94,12 @@ async def _watchdog(notifier: Notifier) -> None:
     while notifier.watchdog_seconds is not None:
         notifier.send("WATCHDOG=1")
         await asyncio.sleep(notifier.watchdog_seconds / 3)
+
+
+def leave_no_core() -> None:
+    """A dump of this process holds the master key and every app's password."""
+    with contextlib.suppress(ValueError, OSError):  # systemd has done it, and forbids the call
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 class Daemon:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
@@ -63,9 +64,19 @@ def settings() -> Settings:
             f"  {'.'.join(str(p) for p in e['loc'])}: {e['msg']}"
             for e in fault.errors(include_url=False, include_input=False)
         ]
-        text = "norn: settings (environment NORN_…, or norn.toml) are not usable:\n"
-        typer.echo(journal.failure(text + "\n".join(lines)), err=True)
-        raise typer.Exit(2) from None
+    except (ValueError, OSError) as fault:  # norn.toml itself; its text may hold a password
+        lines = [f"  norn.toml: {_why(fault)}"]
+    text = "norn: settings (environment NORN_…, or norn.toml) are not usable:\n"
+    typer.echo(journal.failure(text + "\n".join(lines)), err=True)
+    raise typer.Exit(2)
+
+
+def _why(fault: Exception) -> str:
+    """Of a settings file that can't be read: where, and nothing of what stands there."""
+    if isinstance(fault, OSError):
+        return fault.strerror or type(fault).__name__
+    place = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(fault))
+    return "no TOML" + (f", {place[1]}" if place else "")
 
 
 def load(command: str = "") -> None:

@@ -12,7 +12,8 @@ from norn_reconciler.model.plan import Action, Problem, Step
 class Applied:
     """What `Provider.apply` did for one app.
 
-    done: the actions that the server acknowledged, in order. error: why the rest was not tried.
+    done: the actions that the server acknowledged, in order. error: why not all
+    were done; the first where there are several, and the steps name each.
     proven: the app's new password was already used for a successful login on the way.
     """
 

@@ -206,7 +206,7 @@ async def test_doctor_on_a_well_kept_server(admin: Admin) -> None:
     assert health.detail.startswith(f"PostgreSQL {admin.server.version}.")
     reasons = {finding.reason for finding in health.findings}
     # Others' tests may have open databases on this server.
-    assert reasons <= {"PublishedPassword", "CreateRole", "ForeignPublicConnect"}
+    assert reasons <= {"PublishedPassword", "CreateRole", "ForeignPublicConnect", "NotChecked"}
     assert ("CreateRole" in reasons) == (admin.server.version == "15")
 
 
@@ -227,6 +227,37 @@ async def test_doctor_names_what_a_shared_server_leaves_open(admin: Admin) -> No
     assert remedies["TempFileLimit"] == (
         "as a superuser: GRANT SET ON PARAMETER temp_file_limit TO norn_admin"
     )
+
+
+async def test_doctor_says_what_it_may_not_look_at_and_goes_on(admin: Admin) -> None:
+    name = f"half_{uuid.uuid4().hex[:8]}"
+    await admin.run(f"CREATE ROLE {name} LOGIN CREATEDB CREATEROLE PASSWORD 'half'")
+    await admin.run(f"GRANT CONNECT ON DATABASE postgres TO {name}")
+    server = admin.server
+    url = f"postgresql://{name}:half@{server.host}:{server.port}/postgres"
+    provider = PostgresProvider(Secret(url))
+    rights = [
+        f"GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO {name}",
+        f"GRANT SELECT ON pg_hba_file_rules TO {name}",
+    ]
+    try:
+        for right in rights:  # half of them is none
+            health = await provider.diagnose()
+            remedies = [f.remedy for f in health.findings if f.reason == "NotChecked"]
+            assert f"as a superuser: {'; '.join(rights)}" in remedies
+            assert "TempFileLimit" in {f.reason for f in health.findings}
+            await admin.run(right)
+        health = await provider.diagnose()
+        (left,) = [f.remedy for f in health.findings if f.reason == "NotChecked"]
+        assert "pg_authid" in left
+        await admin.run("GRANT SELECT ON pg_authid TO {}", name)
+        await provider.close()  # it looks at that right when it logs in
+        health = await provider.diagnose()
+        assert "NotChecked" not in {f.reason for f in health.findings}
+    finally:
+        await provider.close()
+        await admin.run(f"DROP OWNED BY {name}")
+        await admin.run(f"DROP ROLE {name}")
 
 
 async def test_doctor_tries_each_right_and_leaves_nothing(admin: Admin) -> None:
@@ -352,7 +383,7 @@ async def test_tls_from_end_to_end(own_server: OwnServer, app: App) -> None:
 
 
 async def test_a_server_that_trusts_everybody_is_found_out(own_server: OwnServer) -> None:
-    own_server.start("host all all all trust\n")
+    own_server.start("local all all trust\nhost all all all trust\n")
     provider = PostgresProvider(Secret(own_server.url()))
     try:
         health = await provider.diagnose()
@@ -361,6 +392,8 @@ async def test_a_server_that_trusts_everybody_is_found_out(own_server: OwnServer
     assert not health.ok
     blocking = [p.reason for p in health.findings if p.severity is Severity.BLOCKING]
     assert blocking == ["TrustAuthentication"]
+    rules = [p.message for p in health.findings if p.reason == "TrustRule"]
+    assert [rule.split(" of ")[0] for rule in rules] == ["line 1", "line 2"]
 
 
 async def test_an_app_is_proven_where_it_is_told_to_go(

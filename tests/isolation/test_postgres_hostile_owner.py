@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from norn_reconciler.model.app import App
 from norn_reconciler.model.errors import ServiceError
+from norn_reconciler.model.outcome import NEIGHBOUR_OPEN
 from norn_reconciler.model.plan import Severity
 from tests.integration.postgres_admin import app_with, database_of
 from tests.integration.provider_contract import World, credential, fresh_name
@@ -228,6 +230,71 @@ async def test_grants_to_everybody_are_taken_back_or_named(scene: Scene) -> None
     named = [p.message for p in plan.problems if p.reason == "ForeignGrant"]
     assert len(named) == len(roles)
     assert all(problem.severity is Severity.WARNING for problem in plan.problems)
+
+
+OPENED = "GRANT CONNECT ON DATABASE {h_db} TO "
+
+
+@pytest.mark.parametrize("grantee", ["{n}", "PUBLIC", "{n} WITH GRANT OPTION"])
+async def test_an_owner_cannot_spoil_a_neighbours_proof(scene: Scene, grantee: str) -> None:
+    """It is the owner's drift, which the owner's round takes back."""
+    provider, hostile, neighbour = scene.world.provider, scene.hostile, scene.neighbour
+    scene.act(OPENED + grantee)
+    scene.log_in(neighbour, database_of(hostile.name)).close()
+    known = credential(neighbour.name)
+    proof = await provider.trespass(neighbour, known, hostile)
+    assert proof.ok, proof.reason
+    seen = await rounds(scene.world, hostile, neighbour)
+    assert seen[hostile.name].outcome == "repaired"
+    assert (await provider.trespass(neighbour, known, hostile)).ok
+
+
+async def test_an_owner_that_opens_all_the_time_cannot_either(scene: Scene) -> None:
+    hostile, neighbour = scene.hostile, scene.neighbour
+    known, stop = credential(neighbour.name), threading.Event()
+
+    def open_and_shut() -> None:
+        with scene.log_in(hostile) as conn:
+            while not stop.is_set():
+                for act in (OPENED + "{n}", "REVOKE CONNECT ON DATABASE {h_db} FROM {n}"):
+                    with contextlib.suppress(psycopg.errors.InternalError_):  # updated at once
+                        conn.execute(act.format_map(scene.words()))
+
+    opening = threading.Thread(target=open_and_shut)
+    opening.start()
+    try:
+        proofs = [await scene.world.provider.trespass(neighbour, known, hostile) for _ in range(10)]
+    finally:
+        stop.set()
+        opening.join()
+    assert [proof.reason for proof in proofs] == [""] * 10
+
+
+@pytest.mark.parametrize(
+    ("opened", "shut"),
+    [
+        ("GRANT {h} TO {n}", "REVOKE {h} FROM {n}"),
+        (
+            "CREATE ROLE lets_in; GRANT CONNECT ON DATABASE {h_db} TO lets_in; "
+            "GRANT lets_in TO {n}",
+            "REVOKE CONNECT ON DATABASE {h_db} FROM lets_in; DROP ROLE lets_in",
+        ),
+        ("ALTER ROLE {n} SUPERUSER", "ALTER ROLE {n} NOSUPERUSER"),
+    ],
+)
+async def test_what_is_no_owners_doing_fails_the_proof(
+    scene: Scene, opened: str, shut: str
+) -> None:
+    provider, neighbour = scene.world.provider, scene.neighbour
+    known = credential(neighbour.name)
+    with scene.cluster.superuser() as conn:
+        conn.execute(opened.format_map(scene.words()))
+        try:
+            proof = await provider.trespass(neighbour, known, scene.hostile)
+        finally:
+            conn.execute(shut.format_map(scene.words()))
+    assert (proof.ok, proof.kind) == (False, NEIGHBOUR_OPEN)
+    assert (await provider.trespass(neighbour, known, scene.hostile)).ok
 
 
 async def test_a_grant_option_for_an_older_app_does_not_keep_a_database_open(scene: Scene) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 
+from norn_reconciler.model.errors import NornError
+
 _DEFAULT_PORT = 9092
 
 
@@ -23,8 +25,16 @@ class Endpoint:
     def parse(
         cls, brokers: str, security_protocol: str, ca_file: str | None, timeout: float
     ) -> Endpoint:
-        """brokers: a comma list, as in bootstrap.servers."""
+        """brokers: a comma list, as in bootstrap.servers. Raises NornError, without the text in
+        it, when that can't be read."""
         listed = tuple(part.strip() for part in brokers.split(",") if part.strip())
+        for number, broker in enumerate(listed, 1):
+            try:
+                readable = 0 < _split(broker)[1] < 65536 and not set("@/ ") & set(broker)
+            except ValueError:
+                readable = False
+            if not readable:
+                raise NornError(f"NORN_REDPANDA_BROKERS: entry {number} is no host:port") from None
         return cls(listed, security_protocol, ca_file, timeout)
 
     @property

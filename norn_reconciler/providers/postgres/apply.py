@@ -1,5 +1,6 @@
 """Does the actions of a batch, phase by phase. What fits a transaction goes out as one message for
-all apps; when that fails, each app goes by itself, so that only the one at fault is left behind."""
+all apps; when that fails, each app goes by itself, so that only the one at fault is left behind,
+and of it only what is refused or would need that: the rest is mended all the same."""
 
 from __future__ import annotations
 
@@ -12,7 +13,15 @@ import psycopg
 from psycopg.sql import SQL, Composed
 
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import Conflict, LeaseLost, NornError, ServiceError, Unavailable
+from norn_reconciler.model.errors import (
+    Conflict,
+    Denied,
+    LeaseLost,
+    NornError,
+    Rejected,
+    ServiceError,
+    Unavailable,
+)
 from norn_reconciler.model.outcome import Applied
 from norn_reconciler.model.plan import Step
 from norn_reconciler.model.ports import Fence
@@ -21,20 +30,38 @@ from norn_reconciler.providers.postgres import render, verifier
 from norn_reconciler.providers.postgres.actions import Phase, PostgresAction
 from norn_reconciler.providers.postgres.client import CONNECTIONS, AdminClient, Session
 from norn_reconciler.providers.postgres.database_actions import (
+    AllowConnections,
     CreateDatabase,
     DropInvalidDatabase,
     InsideAction,
+    SealDatabase,
 )
 from norn_reconciler.providers.postgres.faults import DUPLICATES, translate
-from norn_reconciler.providers.postgres.reader_actions import CreateGroup
+from norn_reconciler.providers.postgres.reader_actions import (
+    AdmitReader,
+    CreateGroup,
+    LetGroupConnect,
+)
 from norn_reconciler.providers.postgres.remedies import remedy
-from norn_reconciler.providers.postgres.role_actions import CreateRole, SetPassword
+from norn_reconciler.providers.postgres.role_actions import CreateRole, JoinRole, SetPassword
 from norn_reconciler.providers.postgres.state import INVALID, SERVICE
 
 _LOGINS = 8  # at once
 _WAVE = 16  # databases made before their logins begin
 _ALONE = (CreateDatabase, DropInvalidDatabase, InsideAction)  # not fit for a shared transaction
 _WITNESSED = (CreateRole, CreateGroup)  # made with a comment that names their app
+# Without these, nothing that follows could succeed.
+_GROUND = (JoinRole, CreateRole)
+# These make room or let somebody in, and need all that precedes them: not while anything that shuts
+# somebody out was refused, nor in a database that was not made.
+_OPENING = (
+    CreateDatabase,
+    SealDatabase,
+    AllowConnections,
+    InsideAction,
+    LetGroupConnect,
+    AdmitReader,
+)
 
 Verifiers = Mapping[Credential | None, str]
 Inside = Callable[[InsideAction, bool], Awaitable[None]]
@@ -42,13 +69,15 @@ Inside = Callable[[InsideAction, bool], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Progress:
-    """One app within one apply. fresh: its role was made by this very apply."""
+    """One app within one apply. error: the first one; the steps tell of all. ended: nothing more is
+    tried. fresh: its role was made by this very apply."""
 
     app: AppName
     plan: tuple[PostgresAction, ...]
     done: list[PostgresAction] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     error: ServiceError | None = None
+    ended: bool = False
     proven: bool = False
     fresh: bool = False
 
@@ -63,8 +92,15 @@ class _Progress:
         self.fresh = self.fresh or any(isinstance(action, CreateRole) for action in actions)
 
     def failed(self, action: PostgresAction, began: float, error: ServiceError) -> None:
-        self.error = error
+        """One impossible step is no reason to leave the others."""
+        self.error = self.error or error
+        alone = isinstance(error, Denied | Rejected) and not isinstance(action, _GROUND)
+        self.ended = self.ended or not alone
         self.steps.append(Step(action.summary(), "failed", _ms_since(began), str(error)))
+
+    def may(self, action: PostgresAction) -> bool:
+        """Whether `action` needs nothing that failed."""
+        return not self.ended and (self.error is None or not isinstance(action, _OPENING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +163,8 @@ class Applier:
         plans = {app: plan for app, plan in batch.plans.items() if app in apps}
         for phase in sorted({a.phase for plan in plans.values() for a in plan if chosen(a.phase)}):
             due = {
-                app: tuple(a for a in plan if a.phase == phase)
+                app: tuple(a for a in plan if a.phase == phase and batch.progress[app].may(a))
                 for app, plan in plans.items()
-                if batch.progress[app].error is None
             }
             due = {app: actions for app, actions in due.items() if actions}
             alone = [
@@ -167,8 +202,10 @@ class Applier:
         verifiers: Verifiers,
         fence: Fence,
     ) -> None:
-        """One action a message: what precedes the one at fault is done."""
+        """One action a message: what does not need the one at fault is done."""
         for action in actions:
+            if not progress.may(action):
+                continue
             began = time.monotonic()
             try:
                 await self._send([action], verifiers, fence)
@@ -177,7 +214,7 @@ class Applier:
                     progress.succeeded([action], began)
                     continue
                 progress.failed(action, began, self._fault(fault, action, progress.plan))
-                return
+                continue
             progress.made([action], began)
 
     async def _send(
@@ -212,7 +249,7 @@ class Applier:
             for progress, action in waiting:
                 if stop:
                     return
-                if progress.error is not None:
+                if not progress.may(action):
                     continue
                 began = time.monotonic()
                 try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -32,10 +33,13 @@ SELECT d.datname, d.datname = ANY(%s)
  ORDER BY 1
 """
 # By its name alone: to_regprocedure() would ask for the right that is asked about.
-_HBA_READABLE = "SELECT has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE')"
+_HBA_READABLE = """
+SELECT has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE')
+   AND has_table_privilege('pg_catalog.pg_hba_file_rules', 'SELECT')
+"""
 _TRUST = """
-SELECT line_number, array_to_string(database, ','), array_to_string(user_name, ',')
-  FROM pg_hba_file_rules WHERE auth_method = 'trust' AND type <> 'local' ORDER BY 1
+SELECT line_number, type, array_to_string(database, ','), array_to_string(user_name, ',')
+  FROM pg_hba_file_rules WHERE auth_method = 'trust' ORDER BY 1
 """
 _SHOWN = 10  # names in one finding
 _MD5 = "SELECT rolname FROM pg_authid WHERE rolpassword LIKE 'md5%' ORDER BY 1"
@@ -44,9 +48,9 @@ _MD5 = "SELECT rolname FROM pg_authid WHERE rolpassword LIKE 'md5%' ORDER BY 1"
 @dataclass(frozen=True, slots=True)
 class Facts:
     """version: e.g. 180004. open_databases: shared ones that PUBLIC may connect to; foreign_open:
-    others. md5_roles: None where the admin may not see verifiers. trusted: (line, databases, users)
-    of pg_hba.conf, as far as the admin may see it. refused: (what norn has to do, the server's
-    word)."""
+    others. md5_roles: None where the admin may not see verifiers. trusted: (line, type, databases,
+    users) of pg_hba.conf; None where the admin may not see it. refused: (what norn has to do, the
+    server's word). unasked: (what was to be found out, why it was not)."""
 
     version: int
     admin: str
@@ -58,26 +62,38 @@ class Facts:
     open_databases: tuple[str, ...]
     md5_roles: tuple[str, ...] | None
     foreign_open: tuple[str, ...] = ()
-    trusted: tuple[tuple[int, str, str], ...] = ()
+    trusted: tuple[tuple[int, str, str, str], ...] | None = ()
     refused: tuple[tuple[str, str], ...] = ()
+    unasked: tuple[tuple[str, str], ...] = ()
 
 
 async def read(session: Session, norn_databases: frozenset[str]) -> Facts:
-    """Raises psycopg.Error."""
+    """Each question by itself: one that is refused hides nothing else. Raises psycopg.Error for
+    what the admin is."""
     shared = sorted({"postgres", "template1"} | norn_databases)
-    async with session.conn.pipeline():
-        me = await session.conn.execute(_ME)
-        opened = await session.conn.execute(_OPEN, [shared])
-        mine = await me.fetchall()
-        names = await opened.fetchall()
-    conn = session.conn
-    readable = await (await conn.execute(_HBA_READABLE)).fetchone()
-    trusted = await (await conn.execute(_TRUST)).fetchall() if readable and readable[0] else []
-    refused = await _refused(session) if mine[0][1] or mine[0][3] else ()
-    md5 = None
+    me = await (await session.conn.execute(_ME)).fetchall()
+    admin, superuser, createdb, createrole, limits_temp_files, encryption = me[0]
+    unasked: list[tuple[str, str]] = []
+
+    async def ask(what: str, query: str, names: list[list[str]] | None = None) -> list[Any]:
+        try:
+            return await (await session.conn.execute(query, names)).fetchall()
+        except psycopg.Error as fault:
+            unasked.append((what, message(fault)))
+            return []
+
+    opened = await ask("which databases are open to every role", _OPEN, [shared])
+    trusted = md5 = None
+    hba = "which lines of pg_hba.conf trust"
+    if (await ask(hba, _HBA_READABLE) or [(True,)])[0][0]:
+        trusted = tuple(tuple(row) for row in await ask(hba, _TRUST))
     if session.authid_readable:
-        md5 = tuple(row[0] for row in await (await session.conn.execute(_MD5)).fetchall())
-    admin, superuser, createdb, createrole, limits_temp_files, encryption = mine[0]
+        md5 = tuple(row[0] for row in await ask("whose password is stored as MD5", _MD5))
+    try:
+        refused = await _refused(session) if superuser or createrole else ()
+    except psycopg.Error as fault:
+        refused = ()
+        unasked.append((f"what {admin} may do", message(fault)))
     return Facts(
         session.version,
         admin,
@@ -86,11 +102,12 @@ async def read(session: Session, norn_databases: frozenset[str]) -> Facts:
         createrole,
         limits_temp_files,
         encryption,
-        tuple(name for name, shared in names if shared),
+        tuple(name for name, shared in opened if shared),
         md5,
-        tuple(name for name, shared in names if not shared),
-        tuple((line, databases, users) for line, databases, users in trusted),
+        tuple(name for name, shared in opened if not shared),
+        trusted,
         refused,
+        tuple(dict.fromkeys(unasked)),
     )
 
 
@@ -153,9 +170,15 @@ def blocks(problem: Problem) -> bool:
     return problem.severity is Severity.BLOCKING
 
 
-def judge(facts: Facts, *, wrong_password: bool, published_password: bool) -> tuple[Problem, ...]:
-    """Findings, the blocking ones first. Pure."""
-    found = [*_rights(facts), *_logins(facts, wrong_password, published_password)]
+def judge(
+    facts: Facts, *, wrong_password: bool | None, published_password: bool | None
+) -> tuple[Problem, ...]:
+    """Findings, the blocking ones first. None: nobody could tell. Pure."""
+    found = [
+        *_rights(facts),
+        *_logins(facts, bool(wrong_password), bool(published_password)),
+        *_not_checked(facts, wrong_password is None or published_password is None),
+    ]
     return tuple(sorted(found, key=lambda problem: not blocks(problem)))
 
 
@@ -180,7 +203,8 @@ def _rights(facts: Facts) -> Iterator[Problem]:
             Severity.WARNING,
             "Superuser",
             f"{facts.admin} is a superuser; norn needs CREATEDB and CREATEROLE only",
-            "make a role of its own: CREATE ROLE norn_admin LOGIN CREATEDB CREATEROLE PASSWORD …",
+            "CREATE ROLE norn_admin LOGIN CREATEDB CREATEROLE; in psql \\password norn_admin, "
+            "and name it in NORN_POSTGRES_URL",
         )
     elif facts.createrole and facts.version < 160000:
         yield Problem(
@@ -241,12 +265,15 @@ def _logins(facts: Facts, wrong_password: bool, published_password: bool) -> Ite
             "read and write deployments, forge_states and the like in norn_db",
             "if no other tool of Norn's logs in as norn: ALTER ROLE norn NOLOGIN",
         )
-    for line, databases, users in facts.trusted:
+    for line, kind, databases, users in facts.trusted or ():
+        local = kind == "local"
         yield Problem(
             Severity.WARNING,
             "TrustRule",
-            f"line {line} of pg_hba.conf trusts {users} on {databases} without a password",
-            "replace trust by scram-sha-256 there, then SELECT pg_reload_conf()",
+            f"line {line} of pg_hba.conf trusts {users} on {databases} without a password"
+            + (", from the server's own host" if local else ""),
+            f"replace trust by {'peer or ' if local else ''}scram-sha-256 there, then "
+            "SELECT pg_reload_conf()",
         )
     if facts.password_encryption != "scram-sha-256":
         yield Problem(
@@ -261,5 +288,29 @@ def _logins(facts: Facts, wrong_password: bool, published_password: bool) -> Ite
             Severity.WARNING,
             "Md5Password",
             f"the password of role {role} is stored as MD5",
-            f"ALTER ROLE {quoted(role)} PASSWORD …",
+            f"in psql: \\password {quoted(role)}",
         )
+
+
+def _not_checked(facts: Facts, logins: bool) -> Iterator[Problem]:
+    """What norn could not look at, and how to. Silence would read as if all were well."""
+    admin = quoted(facts.admin)
+    if facts.trusted is None:
+        yield _unknown(
+            f"{facts.admin} may not see pg_hba.conf: whether it trusts somebody is not known",
+            f"as a superuser: GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO {admin}; "
+            f"GRANT SELECT ON pg_hba_file_rules TO {admin}",
+        )
+    if facts.md5_roles is None:
+        yield _unknown(
+            f"{facts.admin} may not see verifiers: whether one is stored as MD5 is not known",
+            f"as a superuser: {_MD5}",
+        )
+    for what, why in facts.unasked:
+        yield _unknown(f"{what} is not known: {why}", "")
+    if logins:
+        yield _unknown("the server did not answer a login that has to fail", "norn doctor, again")
+
+
+def _unknown(message: str, remedy: str) -> Problem:
+    return Problem(Severity.WARNING, "NotChecked", message, remedy)

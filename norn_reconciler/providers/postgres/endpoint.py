@@ -32,7 +32,10 @@ class Endpoint:
     @classmethod
     def parse(cls, url: Secret) -> Endpoint:
         """Raises NornError (without the URL in it) when `url` is no postgresql://…"""
-        parts = urlsplit(url.reveal())
+        try:
+            parts = urlsplit(url.reveal())
+        except ValueError:
+            raise NornError("NORN_POSTGRES_URL can't be read: it is no URL") from None
         if parts.scheme not in ("postgresql", "postgres"):
             raise NornError("a PostgreSQL URL begins with postgresql://")
         userinfo, _, hosts = parts.netloc.rpartition("@")

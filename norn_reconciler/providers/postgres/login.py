@@ -23,6 +23,7 @@ from norn_reconciler.model.outcome import (
 )
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.postgres import reading
+from norn_reconciler.providers.postgres.blame import Blame
 from norn_reconciler.providers.postgres.client import (
     Connection,
     affordable,
@@ -36,6 +37,7 @@ from norn_reconciler.providers.postgres.state import SERVICE
 
 READERS_WRITE = "ReadersMayWrite"
 READ_REFUSED = "ReadRefused"
+_TRIES = 3  # of a door that was shut again before it was looked at who had opened it
 
 Trust = tuple[tuple[str, str], ...]
 
@@ -67,7 +69,7 @@ class Doors:
     """What one app is to try. wrong: its URL with a password that cannot be right. closed: its own
     credentials and databases that are closed to it, by name, in the order of preference. own: its
     own; group: whose members read that, "" when nobody does. reads: others' databases that it
-    reads, by name.
+    reads, by name. blame: whose doing it is that a closed one lets it in; raises ServiceError.
     """
 
     wrong: Secret
@@ -75,6 +77,7 @@ class Doors:
     own: Secret
     group: str
     reads: Mapping[str, Secret]
+    blame: Callable[[str], Awaitable[Blame]]
 
 
 async def trespass(doors: Doors, name: str, seconds: float, trust: Trust) -> Proof:
@@ -100,14 +103,22 @@ async def trespass(doors: Doors, name: str, seconds: float, trust: Trust) -> Pro
 
 async def _entered(doors: Doors, name: str, seconds: float, trust: Trust) -> str:
     """The database that let it in, "" where it met a wall. A reader that is on its way out is no
-    stranger, and his door no wall: whether he is in the group is what the owner's plan looks at."""
+    stranger, and his door no wall: whether he is in the group is what the owner's plan looks at. So
+    is what an owner opens, or else he could spoil his neighbours' proofs; and a door that is shut
+    whenever it is looked at is one that somebody else opens and shuts."""
     full = "too many connections for database"
     for database, url in doors.closed.items():
-        if not await _passes(url, name, seconds, trust, full):
-            return ""
-        question = partial(reading.as_reader, database=database)
-        if not await _ask(question, doors.own, name, seconds, trust):
-            return database
+        for _ in range(_TRIES):
+            if not await _passes(url, name, seconds, trust, full):
+                return ""
+            question = partial(reading.as_reader, database=database)
+            if await _ask(question, doors.own, name, seconds, trust):
+                break
+            blame = await doors.blame(database)
+            if blame is Blame.OWNER:
+                break
+            if blame is Blame.OTHER:
+                return database
     return ""
 
 

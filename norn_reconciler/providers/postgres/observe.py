@@ -13,7 +13,7 @@ from typing import Any
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.plan import Wanted
 from norn_reconciler.model.secret import CredentialMark, Secret
-from norn_reconciler.providers.postgres import verifier
+from norn_reconciler.providers.postgres import reach, verifier
 from norn_reconciler.providers.postgres.client import AdminClient, Session
 from norn_reconciler.providers.postgres.ownership import held_databases
 from norn_reconciler.providers.postgres.state import (
@@ -25,6 +25,7 @@ from norn_reconciler.providers.postgres.state import (
     Grant,
     Member,
     Observed,
+    Reach,
     Role,
     Server,
     role_comment,
@@ -145,16 +146,17 @@ class _Read:
 
 class Observer:
     """Keeps, beside nothing of the server, which stored verifiers were already recomputed: 0.8 ms
-    each, too dear for every round of a thousand apps."""
+    each, too dear for every round of a thousand apps. users: norn's own roles."""
 
-    def __init__(self, client: AdminClient) -> None:
+    def __init__(self, client: AdminClient, users: frozenset[str] = frozenset()) -> None:
         self._client = client
+        self._users = tuple(sorted(users))
         self._verdicts: dict[tuple[str, str, CredentialMark], bool] = {}
 
     async def observe(self, wanted: Mapping[AppName, Wanted[Desired]]) -> dict[AppName, Observed]:
         """Raises driver errors, TimeoutError and Unavailable."""
         asked = _asked(wanted.values())
-        read = await self._client.read(lambda session: _read(session, asked))
+        read = await self._client.read(lambda session: _read(session, asked, self._users))
         passwords = await self._passwords(wanted.values(), read.verifiers)
         coming = {name for name, case in wanted.items() if _is_new(case, read)}
         return {name: _observed(case, read, passwords, coming) for name, case in wanted.items()}
@@ -223,7 +225,7 @@ def _array(items: Iterable[str]) -> str:
     return "{" + ",".join(f'"{item}"' for item in escaped) + "}"
 
 
-async def _read(session: Session, asked: _Asked) -> _Read:
+async def _read(session: Session, asked: _Asked, users: tuple[str, ...]) -> _Read:
     names = {
         "roles": _array(asked.roles),
         "databases": _array(asked.databases),
@@ -231,20 +233,23 @@ async def _read(session: Session, asked: _Asked) -> _Read:
         "ours": COMMENT_PREFIX,
         "set": "SET" if session.version >= 160000 else "MEMBER",
         "version": session.version,
+        "norn": _array(users),
+        "predefined": _array(reach.PREDEFINED),
     }
     members_query = _MEMBERS.replace("{plain}", _PLAIN[session.version >= 160000])
-    queries = [_SERVER, _ROLES, members_query, _DATABASES, _GRANTS, _SETTINGS, _SESSIONS]
+    queries = [_SERVER, _ROLES, members_query, reach.QUERY]
+    queries += [_DATABASES, _GRANTS, _SETTINGS, _SESSIONS]
     if session.authid_readable:
         queries.append(_VERIFIERS)
     async with session.conn.pipeline():
         cursors = [await session.conn.execute(query, names) for query in queries]
         rows = [await cursor.fetchall() for cursor in cursors]
-    server, roles, members, databases, grants, settings, sessions, *hidden = rows
+    server, roles, members, reached, databases, grants, settings, sessions, *hidden = rows
     admin, limits_temp_files = server[0]
     found = _databases(databases, grants, settings, sessions)
     return _Read(
         Server(session.version, admin, limits_temp_files),
-        _roles(roles, members, sessions),
+        _roles(roles, members, reached, sessions),
         {d.name: d for d in found},
         {d.oid: d for d in found},
         dict(hidden[0]) if hidden else {},
@@ -254,12 +259,15 @@ async def _read(session: Session, asked: _Asked) -> _Read:
 Rows = list[tuple[Any, ...]]
 
 
-def _roles(roles: Rows, members: Rows, sessions: Rows) -> dict[str, Role]:
+def _roles(roles: Rows, members: Rows, reached: Rows, sessions: Rows) -> dict[str, Role]:
     inside: dict[str, set[Member]] = defaultdict(set)
     within: dict[str, set[Member]] = defaultdict(set)
     for role, member, grantor, plain, of_role, of_member in members:
         inside[role].add(Member(role, member, grantor, _is_ours(of_member), plain))
         within[member].add(Member(role, member, grantor, _is_ours(of_role), plain))
+    reaches: dict[tuple[bool, str], set[Reach]] = defaultdict(set)
+    for up, of, *what in reached:
+        reaches[up, of].add(Reach(*what))
     count: dict[str, int] = defaultdict(int)
     for _, role, number in sessions:
         count[role] += number
@@ -285,6 +293,8 @@ def _roles(roles: Rows, members: Rows, sessions: Rows) -> dict[str, Role]:
             sessions=count[name],
             members=frozenset(inside[name]),
             member_of=frozenset(within[name]),
+            reaches=frozenset(reaches[True, name]),
+            reached_by=frozenset(reaches[False, name]),
         )
     return found
 

@@ -16,15 +16,21 @@ from norn_reconciler.providers.postgres.ownership import (
 from norn_reconciler.providers.postgres.remedies import remedy
 from norn_reconciler.providers.postgres.role_actions import JoinRole
 from norn_reconciler.providers.postgres.state import (
+    APP_ROLE,
     BOOTSTRAP_OID,
     DATABASE,
     GROUP,
+    NORN_ROLE,
+    POWERFUL,
     PUBLIC,
     ROLE,
     Desired,
     Observed,
+    Reach,
     Role,
 )
+
+POWER = "PowerByMembership"
 
 
 def of(
@@ -33,6 +39,7 @@ def of(
     """Blocking ones first."""
     found = list(_blocking(wanted, observed, role_is, database_is))
     if observed.role is not None and role_is is Standing.OURS:
+        found += _reaches(observed.role)
         found += _foreign_members(observed.role)
         found += _reading(wanted, observed)
         if wanted.keeps_password((ROLE, observed.role.name)):
@@ -148,7 +155,46 @@ def _missing(wanted: Wanted[Desired], observed: Observed, name: str) -> Problem:
     )
 
 
+_REACHED = {
+    APP_ROLE: "the role of another app",
+    NORN_ROLE: "norn's own",
+    POWERFUL: "a role with powers over the server or over others' data",
+}
+
+
+def _reaches(role: Role) -> Iterator[Problem]:
+    """What the role can do by being in another one, and whose role can act as this one. Told on
+    both sides: either app's isolation is broken by it."""
+    # One membership may lead to many roles: the nearest stands for all.
+    nearest: dict[tuple[str, str, str], Reach] = {}
+    for reach in sorted(role.reaches, key=lambda r: (r.role != r.cut_role, r)):
+        nearest.setdefault((reach.cut_role, reach.cut_member, reach.grantor), reach)
+    for reach in nearest.values():
+        how = "" if reach.cut_role == reach.role else f", by way of {reach.cut_role}"
+        yield Problem(
+            Severity.WARNING if reach.mends else Severity.BLOCKING,
+            POWER,
+            f"role {reach.member} is a member of {reach.role}, {_REACHED[reach.kind]}{how}",
+            f"norn revokes it in the round of {reach.cut_role}" if reach.mends else _cut(reach),
+        )
+    for reach in sorted(role.reached_by):
+        if not reach.mends:
+            yield Problem(
+                Severity.BLOCKING,
+                POWER,
+                f"role {reach.member}, of another app, is a member of {role.name} by way of "
+                f"{reach.cut_member} and can act as it",
+                _cut(reach),
+            )
+
+
+def _cut(reach: Reach) -> str:
+    by = f" GRANTED BY {quoted(reach.grantor)}" if reach.grantor else ""
+    return f"as a superuser: REVOKE {quoted(reach.cut_role)} FROM {quoted(reach.cut_member)}{by}"
+
+
 def _foreign_members(role: Role) -> Iterator[Problem]:
+    told = {reach.cut_role for reach in role.reaches if reach.cut_member == role.name}
     for member in sorted(role.members):
         if not member.other_is_app:
             yield Problem(
@@ -158,7 +204,7 @@ def _foreign_members(role: Role) -> Iterator[Problem]:
                 f"if that is not meant: REVOKE {quoted(role.name)} FROM {quoted(member.member)}",
             )
     for member in sorted(role.member_of):
-        if not member.other_is_app:
+        if not member.other_is_app and member.role not in told:
             yield Problem(
                 Severity.WARNING,
                 "ForeignMembership",
@@ -173,6 +219,7 @@ def _readers(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
     if not desired.readers:
         return
     if group_standing(wanted, observed) is Standing.OURS and observed.group is not None:
+        yield from _reaches(observed.group)
         yield from _foreign_members(observed.group)
     if wanted.keeps_password((ROLE, desired.role)):
         yield Problem(

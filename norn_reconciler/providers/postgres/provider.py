@@ -82,6 +82,7 @@ class PostgresProvider:
                 self._sslmode,
                 self._request_timeout,
                 self._instance,
+                self._users,
             )
         )
 

@@ -25,6 +25,8 @@ DEFAULTS = 3  # kinds of object that are promised to readers: schemas, tables, s
 EXTENSION = "extension."  # and its name: key in Held.settings of a database
 HARDENED_VALUE = "closed to PUBLIC"
 
+APP_ROLE, NORN_ROLE, POWERFUL = "app", "norn", "power"  # kinds of roles that no app may be in
+
 COMMENT_PREFIX = "norn: app "
 
 
@@ -33,9 +35,12 @@ def role_comment(app: AppName) -> str:
     return f"{COMMENT_PREFIX}{app}"
 
 
+READERS = ".readers"
+
+
 def group_name(app: str) -> str:
     """The role whose members may read the app's database. No app's name holds a dot."""
-    return f"{app}.readers"
+    return f"{app}{READERS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,23 @@ class Member:
     plain: bool = True
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Reach:
+    """`member`, an app's role, can act as `role` or has its rights, directly or through others.
+
+    kind: what `role` is (APP_ROLE, NORN_ROLE, POWERFUL). cut_role, cut_member, grantor: the
+    membership to revoke. mends: norn revokes that one itself, in the round of cut_role's app.
+    """
+
+    member: str
+    role: str
+    kind: str
+    cut_role: str
+    cut_member: str
+    grantor: str
+    mends: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Role:
     """One login role, or the group of the roles that read a database.
@@ -92,6 +114,7 @@ class Role:
     usable: the admin may act as it (SET ROLE and inherited rights), so may make databases for it.
     password: whether the stored verifier is that of the wanted password, None where the server does
     not let the admin read it. sessions: those that run as it. ruled: the admin may alter it.
+    reaches: what it should not be in. reached_by: apps that are in it through somebody else.
     """
 
     name: str
@@ -113,6 +136,8 @@ class Role:
     sessions: int = 0
     members: frozenset[Member] = frozenset()
     member_of: frozenset[Member] = frozenset()
+    reaches: frozenset[Reach] = frozenset()
+    reached_by: frozenset[Reach] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

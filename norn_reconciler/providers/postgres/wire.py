@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
 
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import Rejected, Unavailable
+from norn_reconciler.model.errors import Rejected, ServiceError, Unavailable
 from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Health, Proof
 from norn_reconciler.model.plan import Wanted
 from norn_reconciler.model.secret import Credential, Secret
-from norn_reconciler.providers.postgres import diagnose, login, survey, verifier
+from norn_reconciler.providers.postgres import blame, diagnose, login, survey, verifier
 from norn_reconciler.providers.postgres.apply import Applier
 from norn_reconciler.providers.postgres.client import AdminClient, Session, session_name
 from norn_reconciler.providers.postgres.database_actions import InsideAction
@@ -38,7 +38,8 @@ _LOGINS = 8  # apps that are logged in as at once: each takes a process of the s
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How norn and the apps reach the server. sslmode: what apps are told. seconds: one request."""
+    """How norn and the apps reach the server. sslmode: what apps are told. seconds: one request.
+    users: norn's own roles."""
 
     url: Secret
     admin: Endpoint
@@ -46,6 +47,7 @@ class Way:
     sslmode: str
     seconds: float
     instance: str
+    users: frozenset[str] = frozenset()
 
 
 _MARKED = """
@@ -66,13 +68,21 @@ async def _verifier(session: Session, role: str) -> str | None:
     return str(row[0]) if row else ""
 
 
+async def _told(question: Awaitable[bool]) -> bool | None:
+    """Its answer; None where nobody can tell."""
+    try:
+        return await question
+    except ServiceError:
+        return None
+
+
 class Wire:
     def __init__(self, way: Way) -> None:
         self._way = way
         self._name = session_name(way.instance)
         self._logins = asyncio.Semaphore(_LOGINS)
         self.client = AdminClient(way.url, self._name, way.seconds)
-        self.observer = Observer(self.client)
+        self.observer = Observer(self.client, way.users)
         self.applier = Applier(self.client, self._inside, way.apps == way.admin)
 
     async def _inside(self, action: InsideAction, fresh: bool) -> None:
@@ -148,12 +158,21 @@ class Wire:
         def url(database: str, password: Secret = password) -> Secret:
             return way.apps.app_url(desired.role, password, database, way.sslmode)
 
+        async def whose(database: str) -> blame.Blame:
+            try:
+                return await self.client.read(
+                    lambda session: blame.of_the_door(session, desired.role, database)
+                )
+            except (psycopg.Error, TimeoutError, OSError) as fault:
+                raise translate(fault) from fault
+
         doors = login.Doors(
             wrong=url(database, Secret(secrets.token_urlsafe(32))),
             closed={name: url(name) for name in closed},
             own=url(database),
             group=desired.group if desired.readers else "",
             reads={name: url(name) for name in desired.reads},
+            blame=whose,
         )
         async with self._logins:
             return await login.trespass(doors, self._name, way.seconds, way.apps.trust)
@@ -198,12 +217,13 @@ class Wire:
             return health
         try:
             facts = await self.client.read(lambda s: diagnose.read(s, norn_databases))
-            wrong = await diagnose.wrong_password_passes(self._way.url, self._name, self.seconds)
-            published = await diagnose.published_password_passes(
-                self._way.admin, self._way.sslmode, self._name, self.seconds
-            )
         except (psycopg.Error, Unavailable, TimeoutError, OSError) as fault:
             return Health(SERVICE, False, health.response_ms, str(translate(fault)))
+        way = self._way
+        wrong = await _told(diagnose.wrong_password_passes(way.url, self._name, self.seconds))
+        published = await _told(
+            diagnose.published_password_passes(way.admin, way.sslmode, self._name, self.seconds)
+        )
         findings = diagnose.judge(facts, wrong_password=wrong, published_password=published)
         ok = not any(diagnose.blocks(f) for f in findings)
         return Health(SERVICE, ok, health.response_ms, health.detail, findings)

@@ -36,6 +36,7 @@ from norn_reconciler.providers.postgres.state import (
     Grant,
     Member,
     Observed,
+    Reach,
     Role,
     Server,
 )
@@ -452,7 +453,7 @@ def test_every_action_is_rendered_or_done_alone() -> None:
         assert render.statements.dispatch(kind) is not render.statements.dispatch(object), kind
 
 
-FACTS = diagnose.Facts(180004, "norn_admin", False, True, True, True, "scram-sha-256", (), None)
+FACTS = diagnose.Facts(180004, "norn_admin", False, True, True, True, "scram-sha-256", (), ())
 
 
 @pytest.mark.parametrize(
@@ -466,7 +467,11 @@ FACTS = diagnose.Facts(180004, "norn_admin", False, True, True, True, "scram-sha
         (replace(FACTS, limits_temp_files=False), "TempFileLimit", False),
         (replace(FACTS, open_databases=("norn_db",)), "PublicConnect", False),
         (replace(FACTS, foreign_open=("theirs",)), "ForeignPublicConnect", False),
-        (replace(FACTS, trusted=((7, "all", "all"),)), "TrustRule", False),
+        (replace(FACTS, trusted=((7, "host", "all", "all"),)), "TrustRule", False),
+        (replace(FACTS, trusted=((7, "local", "all", "all"),)), "TrustRule", False),
+        (replace(FACTS, trusted=None), "NotChecked", False),
+        (replace(FACTS, md5_roles=None), "NotChecked", False),
+        (replace(FACTS, unasked=(("which", "permission denied"),)), "NotChecked", False),
         (replace(FACTS, refused=(("make a role", "no"),)), "Denied", True),
         (replace(FACTS, password_encryption="md5"), "PasswordEncryption", False),
         (replace(FACTS, md5_roles=("old",)), "Md5Password", False),
@@ -476,6 +481,7 @@ def test_doctor_findings(facts: diagnose.Facts, reason: str, blocking: bool) -> 
     (found,) = diagnose.judge(facts, wrong_password=False, published_password=False)
     assert found.reason == reason
     assert (found.severity is Severity.BLOCKING) == blocking
+    assert "…" not in found.remedy, "it is what to type"
 
 
 def test_doctor_is_silent_on_a_good_server_and_loud_on_trust() -> None:
@@ -484,3 +490,49 @@ def test_doctor_is_silent_on_a_good_server_and_loud_on_trust() -> None:
     assert trust.reason == "TrustAuthentication"
     (known,) = diagnose.judge(FACTS, wrong_password=False, published_password=True)
     assert known.reason == "PublishedPassword"
+    (unknown,) = diagnose.judge(FACTS, wrong_password=None, published_password=False)
+    assert unknown.reason == "NotChecked"
+
+
+@pytest.mark.parametrize(
+    ("reach", "severity", "remedy"),
+    [
+        (
+            Reach(APP, "victim", "app", "helper", APP, "postgres"),
+            Severity.BLOCKING,
+            f'as a superuser: REVOKE helper FROM "{APP}" GRANTED BY postgres',
+        ),
+        (
+            Reach(APP, "pg_monitor", "power", "pg_monitor", APP, ""),
+            Severity.BLOCKING,
+            f'as a superuser: REVOKE pg_monitor FROM "{APP}"',
+        ),
+        (
+            Reach(APP, "victim", "app", "victim", APP, "norn_admin", mends=True),
+            Severity.WARNING,
+            "norn revokes it in the round of victim",
+        ),
+    ],
+)
+def test_what_a_role_reaches_by_membership(reach: Reach, severity: Severity, remedy: str) -> None:
+    foreign = Member("pg_monitor", APP, "", other_is_app=False)
+    role = replace(ROLE, reaches=frozenset({reach}), member_of=frozenset({foreign}))
+    found = plan(wanted(), observed(role, DATABASE))
+    told = [(p.severity, p.remedy) for p in found.problems if p.reason == "PowerByMembership"]
+    assert told == [(severity, remedy)]
+    others = [p.reason for p in found.problems if p.reason != "PowerByMembership"]
+    assert others == ([] if reach.cut_role == "pg_monitor" else ["ForeignMembership"])
+    assert found.actions == (), "it stops no repair, and is none"
+
+
+def test_who_reaches_a_role_through_somebody_else() -> None:
+    reach = Reach("evil", APP, "app", APP, "helper", "postgres")
+    found = plan(wanted(), observed(replace(ROLE, reached_by=frozenset({reach})), DATABASE))
+    (problem,) = found.problems
+    assert problem.severity is Severity.BLOCKING
+    assert problem.remedy == f'as a superuser: REVOKE "{APP}" FROM helper GRANTED BY postgres'
+    mended = plan(
+        wanted(),
+        observed(replace(ROLE, reached_by=frozenset({replace(reach, mends=True)})), DATABASE),
+    )
+    assert mended == Plan()
