@@ -143,7 +143,9 @@ class Engine:
     async def settle(self, apps: Collection[AppName]) -> None:
         """Bring `apps` as far as they come without waiting on faults or graces: each lane works
         until all that is left is blocked, failed, or waits for its date."""
-        await asyncio.gather(*(self._settle(key, apps) for key in self.lanes))
+        async with asyncio.TaskGroup() as tasks:
+            for key in self.lanes:
+                tasks.create_task(self._settle(key, apps), name=f"lane-{key}")
 
     async def _settle(self, key: str, apps: Collection[AppName]) -> None:
         batch: tuple[AppName, ...] = tuple(sorted(apps))
