@@ -143,6 +143,8 @@ class TestEventsContract(ProviderContract):
         "::test_a_foreign_grant_is_reported_and_left",
         "AclBinding.principal": "integration/test_events_batch.py"
         "::test_a_foreign_grant_is_reported_and_left",
+        "Observed.strangers": "acceptance/test_9_readers.py"
+        "::test_an_owner_cannot_share_what_is_not_its_own",
         # A single broker takes no other number.
         "TopicState.replication": "unit/providers/test_events_plan.py"
         "::test_partitions_and_replication",
