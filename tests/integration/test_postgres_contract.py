@@ -229,6 +229,15 @@ class TestPostgresContract(ProviderContract):
         "Database.settings": "search path",
     }
     elsewhere: ClassVar = {
+        "Role.ruled": "acceptance/test_6_adopt_postgres.py"
+        "::test_a_superuser_is_asked_to_be_none_before_it_can_be_adopted",
+        "Database.ruled": "acceptance/test_6_adopt_postgres.py"
+        "::test_a_superusers_database_is_asked_for_with_what_is_inside",
+        "Database.promised": "unit/providers/test_postgres_sharing.py::test_drift",
+        "Role.reaches": "integration/test_postgres_recovery.py"
+        "::test_an_apps_role_within_anothers_is_told_on_both_sides",
+        "Role.reached_by": "integration/test_postgres_recovery.py"
+        "::test_an_apps_role_within_anothers_is_told_on_both_sides",
         "Role.oid": "integration/test_postgres_recovery.py"
         "::test_a_claimed_role_without_the_witness_is_somebody_elses",
         "Role.password": "integration/test_postgres_recovery.py"

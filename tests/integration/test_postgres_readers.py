@@ -349,7 +349,7 @@ async def test_a_reader_on_its_way_out_is_no_trespasser(pair: Pair) -> None:
     await pair.admin.run("ALTER DATABASE {} CONNECTION LIMIT 0", pair.database)
     assert (await pair.world.provider.trespass(dropped, known, pair.closed)).ok
     await pair.admin.as_norn("REVOKE {} FROM {}", pair.group, pair.reader.name)
-    await pair.admin.run("GRANT CONNECT ON DATABASE {} TO {}", pair.database, pair.reader.name)
+    await pair.admin.run("GRANT {} TO {}", pair.owner.name, pair.reader.name)
     found = await pair.world.provider.trespass(dropped, known, pair.closed)
     assert (found.ok, found.kind) == (False, "NeighbourOpen")
 
