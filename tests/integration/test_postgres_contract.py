@@ -246,16 +246,6 @@ class TestPostgresContract(ProviderContract):
         "::test_removal_ends_sessions_and_shuts_what_is_retained",
         "Database.sessions": "integration/test_postgres_recovery.py"
         "::test_removal_ends_sessions_and_shuts_what_is_retained",
-        "Role.ruled": "acceptance/test_6_adopt_postgres.py"
-        "::test_a_role_and_its_database_are_adopted_with_their_data",
-        "Role.reaches": "integration/test_postgres_recovery.py"
-        "::test_a_role_with_powers_is_none_that_an_app_may_be_in",
-        "Role.reached_by": "integration/test_postgres_recovery.py"
-        "::test_an_apps_role_within_anothers_is_told_on_both_sides",
-        "Database.ruled": "acceptance/test_6_adopt_postgres.py"
-        "::test_a_superusers_database_is_asked_for_with_what_is_inside",
-        "Database.promised": "integration/test_postgres_readers.py"
-        "::test_its_place_is_proven_and_what_it_could_write_is_told",
     }
 
     @pytest.fixture
