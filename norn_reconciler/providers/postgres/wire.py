@@ -27,6 +27,8 @@ from norn_reconciler.providers.postgres.observe import Observer
 from norn_reconciler.providers.postgres.state import (
     COMMENT_PREFIX,
     DATABASE,
+    GROUP,
+    READERS,
     ROLE,
     SERVICE,
     Desired,
@@ -50,10 +52,14 @@ class Way:
     users: frozenset[str] = frozenset()
 
 
+# An app's own role, or that of its readers: the comment names the app.
 _MARKED = """
-SELECT r.rolname, d.datname
+SELECT c.app, r.rolname = c.app, r.rolname, d.datname
   FROM pg_roles r LEFT JOIN pg_database d ON d.datdba = r.oid
- WHERE shobj_description(r.oid, 'pg_authid') = %s || r.rolname
+ CROSS JOIN LATERAL (SELECT substr(shobj_description(r.oid, 'pg_authid'),
+                                   length(%(ours)s) + 1) AS app) c
+ WHERE starts_with(shobj_description(r.oid, 'pg_authid'), %(ours)s)
+   AND r.rolname IN (c.app, c.app || %(readers)s)
 """
 
 
@@ -136,8 +142,9 @@ class Wire:
     async def marked(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         """Roles with norn's comment, and the databases they own. Raises ServiceError."""
 
-        async def ask(session: Session) -> list[tuple[str, str | None]]:
-            cursor = await session.conn.execute(_MARKED, [COMMENT_PREFIX])
+        async def ask(session: Session) -> list[tuple[str, bool, str, str | None]]:
+            names = {"ours": COMMENT_PREFIX, "readers": READERS}
+            cursor = await session.conn.execute(_MARKED, names)
             return list(await cursor.fetchall())
 
         try:
@@ -145,8 +152,9 @@ class Wire:
         except (psycopg.Error, TimeoutError, OSError) as fault:
             raise translate(fault) from fault
         found: dict[AppName, set[ObjectKey]] = {}
-        for role, database in rows:
-            keys = found.setdefault(AppName(role), {(ROLE, role)})
+        for app, own, role, database in rows:
+            keys = found.setdefault(AppName(app), set())
+            keys.add((ROLE if own else GROUP, role))
             if database is not None:
                 keys.add((DATABASE, database))
         return {app: frozenset(keys) for app, keys in found.items()}
