@@ -114,7 +114,7 @@ class World:
 
     def plan(self, **more: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(
-            self.norn.run("plan", "--output", "json", code=0, **more)
+            self.norn.run("plan", "--output", "json", code=1 if self.broken else 0, **more)
         )
         assert not found["faults"], found
         return found
