@@ -52,8 +52,8 @@ def share(superuser_url: str | None, known: Mapping[str, str | None], *, renew: 
     """The users and norn_db on a server that others use too; nothing else is changed.
 
     superuser_url: None is the local socket, for root as the user postgres. known: passwords of
-    norn_admin and norn_keeper as the settings have them. renew: give those of unknown password a
-    new one. Raises StackError.
+    norn_admin and norn_keeper as the settings have them. renew: give both a new one. Raises
+    StackError.
     """
     with _superuser(superuser_url) as conn:
         row = conn.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
@@ -65,20 +65,19 @@ def share(superuser_url: str | None, known: Mapping[str, str | None], *, renew: 
         socket = conn.info.host.startswith("/")
         host, port = "127.0.0.1" if socket else conn.info.host, str(conn.info.port)
         passwords: dict[str, str] = {}
-        for role, database, make in (
-            (ADMIN, "postgres", _admin),
-            (KEEPER, "norn_db", _keeper),
-        ):
+        for role, database in ((ADMIN, "postgres"), (KEEPER, "norn_db")):
+            if not _exists(conn, role) or renew:
+                continue
             held = known.get(role)
-            if _exists(conn, role) and not renew:
-                if held is None or not _lets_in(role, host, port, held, database):
-                    raise StackError(
-                        f"{role} exists, and its password is not in norn.toml. Somebody else may "
-                        "use it: bring that norn.toml here, or type `make db RENEW=--renew` for a "
-                        "new one"
-                    )
-                passwords[role] = held
-            else:
+            if held is None or not _lets_in(role, host, port, held, database):
+                raise StackError(
+                    f"{role} exists, and its password is not in norn.toml. Somebody else may use "
+                    "it: bring that norn.toml here, or type `make db RENEW=--renew` for a new one"
+                )
+            passwords[role] = held
+        # Only now: a password that is set and then not written down would be lost.
+        for role, make in ((ADMIN, _admin), (KEEPER, _keeper)):
+            if role not in passwords:
                 passwords[role] = secrets.token_urlsafe(24)
                 make(conn, passwords[role])
         with _superuser(superuser_url, **_INSIDE) as inside:

@@ -302,7 +302,7 @@ async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -
         await asyncio.sleep(wait)
         await engine.accept(await look(work))
         await engine.settle(sorted(book.entries))
-    results = [_result(book, app) for app in chosen]
+    results = [_result(book, app) for app in chosen if app in book.entries]  # not the forgotten
     held = "" if engine.hold is None or apps else engine.hold.words
     findings = work.specs.findings
     return Applied(results, book.actions, held, findings, _rejected(book, findings, apps))

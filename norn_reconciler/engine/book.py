@@ -143,6 +143,7 @@ class Book(Mirror):
                 # The services were changed, or not: the next round sees which. Only the story
                 # can't be seen again.
                 self.unwritten = True
+                self._talk.verified = draft.talk.verified  # seen, whatever norn_db took
                 self._unsaid = draft.events[-UNSAID:]
                 logs.get().warning(logs.STORE_LOST, error=str(away))
             else:
@@ -168,12 +169,14 @@ class Book(Mirror):
                 draft.services[key] = report.record
         draft.events += report.events
         self.heard[key] = Heard(report.entry, report.outcome, report.began)
+        # What logging in showed is about what this service was asked for; the lane will not try
+        # the same again soon.
+        self._note_verification(report, draft)
         if not same_wish(report.entry, entry):
             return  # about what was wanted before; the lane looks again
         if self._said(entry, report, draft):
             return
         draft.events += self._problems(entry, report, draft.talk)
-        self._note_verification(report, draft)
         self._condition(entry, report, draft)
         rollout = draft.talk.rollouts.get(app)
         if rollout is None and report.acted:

@@ -104,9 +104,10 @@ class Mirror:
     ) -> None:
         """Write intent rows, and what was found before anything is done about it. Raises
         LeaseLost, StoreUnavailable."""
-        await self._store.claim(self.epoch, service, rows, events)
-        for app, fresh in rows.items():
-            self._inventory[service, app] = {**self.owned(service, app), **fresh}
+        async with self.turn:  # whoever writes whole inventories must not lose these rows
+            await self._store.claim(self.epoch, service, rows, events)
+            for app, fresh in rows.items():
+                self._inventory[service, app] = {**self.owned(service, app), **fresh}
 
     async def write(self, changes: Changes) -> None:
         """Write `changes`, then move the mirror. Call it with `turn` held."""

@@ -35,7 +35,7 @@ class Probes:
         for app, digest in apps.items():
             if app not in self._proven and verified(app):
                 self._proven[app] = digest
-                self._due[app] = now + self._every * self._random()
+                self._due.setdefault(app, now + self._every * self._random())
             if self._proven.get(app) != digest:
                 fresh.append(app)
             elif self._due[app] <= now:
@@ -69,5 +69,4 @@ class Probes:
 
     def at_once(self, app: AppName) -> None:
         """Something about it moved, or somebody asked."""
-        if app in self._due:
-            self._due[app] = 0.0
+        self._due[app] = 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +58,31 @@ def test_a_round_tries_a_few_and_the_longest_overdue_first(count: int) -> None:
         probes.done(app, "one", True, float(number))
     due = probes.due(apps, never, 10 * HOUR)
     assert due == sorted(apps)[: max(LEAST, count // 20)]
+
+
+def test_who_is_asked_after_is_tried_though_an_earlier_process_had_verified_it() -> None:
+    probes = plan()
+    probes.at_once(A)
+    assert probes.due({A: "one"}, always, 1.0) == [A]
+
+
+async def test_what_a_login_showed_is_kept_though_something_else_is_wanted_by_then() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    trespass = world.service.trespass
+
+    async def meanwhile(*arguments):
+        entry = world.book.entries[A]
+        world.book.entries[A] = replace(entry, removals_from=entry.removals_from + 1)
+        return await trespass(*arguments)
+
+    world.service.trespass = meanwhile  # type: ignore[method-assign]
+    await world.round()
+    world.service.trespass = trespass  # type: ignore[method-assign]
+    assert "Ready" not in world.book.records[A].conditions, "it was about something else"
+    await world.round()
+    assert world.book.records[A].conditions["Ready"].status == "True"
+    assert len(world.service.neighbours) == 1, "and was not tried again"
 
 
 def test_each_neighbour_has_its_turn_and_an_open_one_is_tried_until_it_is_shut() -> None:
