@@ -21,7 +21,7 @@ GOOD = "good"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # the console format's own
 COMMANDS_RUN = (
     ("plan",), ("plan", "-o", "json"), ("status",),
-    ("status", "-o", "json"), ("events", "-n", "100000"), ("events", "-n", "100000", "-o", "json"),
+    ("status", "-o", "json"), ("events", "-n", "1000"), ("events", "-n", "1000", "-o", "json"),
     ("describe", GOOD), ("describe", GOOD, "-o", "json"),
 )  # fmt: skip
 
