@@ -134,15 +134,8 @@ def _create_role(wanted: Wanted[Desired], observed: Observed) -> Iterator[Postgr
 def _mend_role(wanted: Wanted[Desired], observed: Observed, role: Role) -> Iterator[PostgresAction]:
     desired, server, key = wanted.desired, observed.server, _role(role)
     yield from _shut_out_members(role)
-    for attribute, is_set in (
-        ("SUPERUSER", role.superuser),
-        ("CREATEDB", role.createdb),
-        ("CREATEROLE", role.createrole),
-        ("REPLICATION", role.replication),
-        ("BYPASSRLS", role.bypassrls),
-    ):
-        if is_set:
-            yield DropPower(*key, f"NO{attribute}", attribute)
+    for power in role.powers:
+        yield DropPower(*key, f"NO{power}", power)
     if not role.inherit:
         yield SetAttribute(*key, "INHERIT", "NOINHERIT")
     if not role.login:

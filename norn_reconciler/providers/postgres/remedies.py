@@ -25,7 +25,7 @@ def remedy(
     """The statement for a superuser that lets norn go on, or that does the thing itself. plan: what
     else was to be done for the app; it tells which powers its role has."""
     match action:
-        case CreateRole():
+        case CreateRole() | CreateGroup():
             what = f"ALTER ROLE {quoted(admin)} CREATEROLE"
         case CreateDatabase():
             what = f"ALTER ROLE {quoted(admin)} CREATEDB; {_join(action.owner, admin, version)}"
@@ -35,8 +35,6 @@ def remedy(
                 f"an extension that is not trusted, or not installed, takes a superuser, in "
                 f"database {quoted(action.name)}: CREATE EXTENSION {name}"
             )
-        case CreateGroup():
-            what = f"ALTER ROLE {quoted(admin)} CREATEROLE"
         case HardenSchema() | OpenToReaders():
             what = f"GRANT CONNECT ON DATABASE {quoted(action.name)} TO {quoted(action.owner)}"
         case RevokeMembership() | DismissReader() | DropPower():

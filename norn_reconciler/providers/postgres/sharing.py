@@ -116,14 +116,7 @@ def _mend(group: Role, comment: str) -> Iterator[PostgresAction]:
     key = (GROUP, group.name)
     if group.login:
         yield SetAttribute(*key, "NOLOGIN", "LOGIN")
-    for attribute, is_set in (
-        ("SUPERUSER", group.superuser),
-        ("CREATEDB", group.createdb),
-        ("CREATEROLE", group.createrole),
-        ("REPLICATION", group.replication),
-        ("BYPASSRLS", group.bypassrls),
-    ):
-        if is_set:
-            yield DropPower(*key, f"NO{attribute}", attribute)
+    for power in group.powers:
+        yield DropPower(*key, f"NO{power}", power)
     if group.comment != comment:
         yield CommentRole(*key, comment, group.comment)

@@ -139,6 +139,18 @@ class Role:
     reaches: frozenset[Reach] = frozenset()
     reached_by: frozenset[Reach] = frozenset()
 
+    @property
+    def powers(self) -> tuple[str, ...]:
+        """Attributes that no app's role has, as ALTER ROLE calls them."""
+        held = (
+            ("SUPERUSER", self.superuser),
+            ("CREATEDB", self.createdb),
+            ("CREATEROLE", self.createrole),
+            ("REPLICATION", self.replication),
+            ("BYPASSRLS", self.bypassrls),
+        )
+        return tuple(power for power, has in held if has)
+
 
 @dataclass(frozen=True, slots=True)
 class Database:
