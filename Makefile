@@ -8,6 +8,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PREFIX ?= /opt/norn-reconciler
 PYTEST_ARGS ?=
+# Most tests wait for servers: two processes, each with servers of its own, file by file.
+BESIDE ?= --numprocesses=2 --dist=loadfile
 RENEW ?=
 
 .PHONY: help
@@ -65,7 +67,7 @@ test: $(BIN)/norn ## the whole suite on real servers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(BESIDE) $(PYTEST_ARGS)
 
 .PHONY: test-compose
 test-compose: $(BIN)/norn ## the same suite on what `make infra` started in Docker

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -20,6 +21,7 @@ from tests import trail
 from tests.servers import PostgresServer, Servers, ThrowAway
 
 ALLOWED_SKIPS = Path(__file__).parent / "skips.txt"
+SEARCHES: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
 @pytest.fixture(scope="session")
@@ -69,13 +71,25 @@ def private_stack() -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _trail(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _trail(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Set up first, so torn down last: when this process's servers are gone, all that its tests
+    left is searched for their passwords. A find is an error of the last test's teardown."""
     trail.keep_in(tmp_path_factory.mktemp("trail"))
+    yield
+    search = trail.search(tmp_path_factory.getbasetemp())
+    request.config.stash[SEARCHES] = [str(search)]
+    if hasattr(request.config, "workeroutput"):
+        request.config.workeroutput["search"] = str(search)
+    assert not search.found, search.found
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What searches the whole run's leavings comes last."""
-    items.sort(key=lambda item: item.path.name == "test_z_secrets.py")
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist has ended: what it searched is told by its controller."""
+    if search := getattr(node, "workeroutput", {}).get("search"):
+        node.config.stash.setdefault(SEARCHES, []).append(search)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -84,7 +98,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """In CI a skip whose reason skips.txt does not list is a failure, and is named here."""
+    """What the searches for passwords found. In CI a skip whose reason skips.txt does not list is a
+    failure, and is named here."""
+    for search in terminalreporter.config.stash.get(SEARCHES, []):
+        terminalreporter.write_line(f"searched for passwords: {search}")
     for line in _unlisted(terminalreporter):
         terminalreporter.write_line(f"unlisted skip: {line}", red=True)
 

@@ -40,7 +40,7 @@ class PostgresServer:
 
 
 def log_statements(superuser_url: str) -> None:
-    """Every statement goes to the server's log: the last test searches it for passwords."""
+    """Every statement goes to the server's log: it is searched in the end for passwords."""
     with psycopg.connect(superuser_url, autocommit=True) as conn:
         conn.execute("ALTER SYSTEM SET log_statement = 'all'")
         conn.execute("SELECT pg_reload_conf()")
@@ -123,10 +123,6 @@ class Servers:
             bootstrap(own.fifteen.url(), password, own.stack.values["norn_keeper_password"])
             log_statements(own.fifteen.url())
         return PostgresServer(version, own.fifteen.url(), own.fifteen.url("norn_admin", password))
-
-    def logs(self) -> list[Path]:
-        """Of the servers that this run booted and that still run."""
-        return sorted(self._own.stack.folder.glob("*.log")) if self._own is not None else []
 
     def stop(self) -> None:
         if self._own is not None:

@@ -1,4 +1,4 @@
-"""What a whole test run leaves behind, kept until the last test has searched it for passwords:
+"""What a whole test run leaves behind, kept until it has been searched for passwords at the end:
 norn_db's rows and the servers' logs, which would otherwise go with their tests."""
 
 from __future__ import annotations
@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -106,3 +107,33 @@ def hits(path: Path, passwords: set[bytes]) -> int:
         for start in range(len(token) - LENGTH + 1)
     )
     return sum(window in passwords for window in windows) + len(CONTRACT.findall(content))
+
+
+def delivered(path: Path) -> bool:
+    """Where passwords belong: the apps' own env files."""
+    return path.suffix == ".env" and path.parent.stat().st_mode & 0o077 == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """size: bytes. found: file to how many passwords stand in it."""
+
+    passwords: int
+    files: int
+    size: int
+    found: dict[str, int]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.passwords} passwords, {self.files} files, {self.size >> 20} MiB: "
+            f"{sum(self.found.values())} found"
+        )
+
+
+def search(folder: Path) -> Search:
+    """Every file that the tests wrote below `folder`, for every password that they made there."""
+    passwords = passwords_of([folder])
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()]
+    searched = [p for p in files if not delivered(p)]
+    found = {str(p): count for p in searched if (count := hits(p, passwords))}
+    return Search(len(passwords), len(searched), sum(p.stat().st_size for p in searched), found)

@@ -24,14 +24,17 @@ def warm(norn: Norn) -> Warm:
 
 
 def apply_until(norn: Warm, place: str) -> list[str]:
-    """`norn apply`, killed at `place` ("": nowhere). The boundaries that it passed, by name."""
+    """`norn apply`, killed at `place` ("": nowhere). The boundaries that it passed, by name: which
+    results share a write is a matter of time, so it may have ended without passing `place`."""
     order, told = norn.folder / "die.order", norn.folder / "told"
     notes = order.with_suffix(".notes")
     notes.unlink(missing_ok=True)
     order.write_text(place)
     process = norn._fork(["apply"], norn.environment(), told, told, order)
-    assert process.wait(120) == (-signal.SIGKILL if place else 0), (place, told.read_text())
-    return notes.read_text().splitlines()
+    ended = process.wait(120)
+    passed = notes.read_text().splitlines()
+    assert ended == (-signal.SIGKILL if place in passed else 0), (place, told.read_text())
+    return passed
 
 
 class Opening:
@@ -99,7 +102,6 @@ def test_killed_at_every_write(warm: Warm, services: Services, name, story, leas
     warm.run("apply")  # makes the key and norn_db's tables
     told = story(warm, services, name)
     places = told.killed_at("")
-    for place in places:
-        told.killed_at(place)
+    killed = [place for place in places if place in told.killed_at(place)]
     warm.run("plan", "--check")
-    assert len(places) >= least, places
+    assert len(killed) >= least, (killed, places)
