@@ -8,8 +8,9 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PREFIX ?= /opt/norn-reconciler
 PYTEST_ARGS ?=
-# Most tests wait for servers: two processes, each with servers of its own, file by file.
-BESIDE ?= --numprocesses=2 --dist=loadfile
+# Most tests wait for servers: two processes, each with servers of its own, file by file, those that
+# last longest (tests/acceptance) first.
+BESIDE ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 RENEW ?=
 
 .PHONY: help

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from infra.stack import Stack
-from tests.acceptance.harness import Norn
 from tests.acceptance.services import Services
+from tests.acceptance.warm_norn import Warm
 from tests.servers import Servers
 from tests.trail import keep_rows
 
@@ -25,7 +25,7 @@ def name() -> Callable[[str], str]:
 
 
 @pytest.fixture
-def norn(tmp_path: Path, servers: Servers, fresh_norn_db: str) -> Norn:
+def norn(tmp_path: Path, servers: Servers, fresh_norn_db: str) -> Warm:
     (tmp_path / "specs").mkdir()
     settings = {
         "NORN_POSTGRES_URL": servers.postgres_admin_url,
@@ -34,14 +34,14 @@ def norn(tmp_path: Path, servers: Servers, fresh_norn_db: str) -> Norn:
         "NORN_REDPANDA_USERNAME": servers.kafka_username,
         "NORN_REDPANDA_PASSWORD": servers.kafka_password,
     }
-    return Norn(tmp_path, settings, fresh_norn_db)
+    return Warm(tmp_path, settings, fresh_norn_db)
 
 
 @pytest.fixture
-def norn_on_postgres(tmp_path: Path, servers: Servers, fresh_norn_db: str) -> Norn:
+def norn_on_postgres(tmp_path: Path, servers: Servers, fresh_norn_db: str) -> Warm:
     """For what the other services have no part in."""
     (tmp_path / "specs").mkdir()
-    return Norn(tmp_path, {"NORN_POSTGRES_URL": servers.postgres_admin_url}, fresh_norn_db)
+    return Warm(tmp_path, {"NORN_POSTGRES_URL": servers.postgres_admin_url}, fresh_norn_db)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def services(servers: Servers) -> Iterator[Services]:
 
 
 @pytest.fixture
-def breakable(tmp_path: Path, private_stack: Stack) -> Iterator[Norn]:
+def breakable(tmp_path: Path, private_stack: Stack) -> Iterator[Warm]:
     """A working folder on servers of this module's own; norn_db is a new one each time."""
     (tmp_path / "specs").mkdir()
     database = f"norn_{uuid.uuid4().hex[:12]}"
@@ -68,7 +68,7 @@ def breakable(tmp_path: Path, private_stack: Stack) -> Iterator[Norn]:
         conn.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
     settings = dict(private_stack.environment())
     url = private_stack.postgres.url("norn", "norn", database)
-    yield Norn(tmp_path, settings, url)
+    yield Warm(tmp_path, settings, url)
     with suppress(psycopg.Error):  # the test may have left the server down
         keep_rows(url)
 

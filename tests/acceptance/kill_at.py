@@ -1,9 +1,7 @@
-"""`python -m tests.acceptance.kill_at N apply`: the norn command, killed (SIGKILL, no goodbye) at
-the N-th boundary of a write: right before a request to a service, right before and after a
-transaction in norn_db, right before and after an env file appears or goes. N = 0 counts only. How
-many were passed goes to standard error.
+"""norn, killed (SIGKILL, no goodbye) at a boundary of a write: right before a request to a service,
+right before and after a transaction in norn_db, right before and after an env file appears or goes.
 
-A daemon counts from the moment on that a file says so: see `armed_by`."""
+A process counts them from the moment on that a file says so."""
 
 from __future__ import annotations
 
@@ -18,7 +16,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from norn_reconciler.cli import main
 from norn_reconciler.store.fence import LeaseFence
 from norn_reconciler.store.store import PostgresStore
 
@@ -28,40 +25,35 @@ PROVIDERS = "norn_reconciler.providers."
 class Boundaries:
     """Counts them, and kills at the fatal one.
 
-    fatal: its number, or its name with how often it came (`lane-kv: after record 2`), since what
-    the lanes do beside each other comes in another order each time. order: a file that holds
-    `fatal`; while it is not there nothing counts. A file beside it, `.notes`, has a line for each.
+    order: a file that holds the fatal one; while it is not there nothing counts. Each goes by its
+    name with how often it came (`lane-kv: after record 2`), since what the lanes do beside each
+    other comes in another order each time. A file beside it, `.notes`, has a line for each.
     """
 
-    def __init__(self, fatal: int | str = 0, order: Path | None = None) -> None:
-        self.passed = 0
+    def __init__(self, order: Path) -> None:
         self._seen: Counter[str] = Counter()
-        self._fatal = fatal
+        self._fatal = ""
         self._order = order
-        self._notes = order.with_suffix(".notes") if order else None
+        self._notes = order.with_suffix(".notes")
         self._ordered = 0  # when, by the file's own time
 
     def __call__(self, what: str) -> None:
         if not self._counting():
             return
-        self.passed += 1
         self._seen[what] += 1
         name = f"{what} {self._seen[what]}"
-        if self._notes is not None:
-            with self._notes.open("a") as notes:
-                notes.write(f"{name}\n")
-        if self._fatal in (self.passed, name):
+        with self._notes.open("a") as notes:
+            notes.write(f"{name}\n")
+        if self._fatal == name:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _counting(self) -> bool:
-        if self._order is None:
-            return True
         try:
             self._fatal, when = self._order.read_text(), self._order.stat().st_mtime_ns
         except FileNotFoundError:
             return False
         if when != self._ordered:  # a new order: everything counts from one
-            self._ordered, self.passed = when, 0
+            self._ordered = when
             self._seen.clear()
         return True
 
@@ -141,12 +133,3 @@ def _delivering(change: Callable[..., None], boundary: Boundaries) -> Callable[.
         boundary(f"delivery: after {what}")
 
     return changed
-
-
-if __name__ == "__main__":
-    count = Boundaries(int(sys.argv.pop(1)))
-    install(count)
-    try:
-        main()
-    finally:
-        print(f"boundaries {count.passed}", file=sys.stderr)

@@ -27,7 +27,6 @@ from psycopg.sql import SQL, Identifier, Literal
 from tests.acceptance.harness import Norn, database, until
 from tests.acceptance.services import SASL, Services
 from tests.acceptance.test_9_readers import first
-from tests.acceptance.warm_norn import Warm
 
 OLD = "the-password-it-had"
 
@@ -125,12 +124,6 @@ def _produced(brokers: str, user: str, topic: str) -> bool:
 def _acl(user: str, kind: ResourceType, name: str, operation: ACLOperation) -> ACL:
     allow, resource = ACLPermissionType.ALLOW, ResourcePattern(kind, name)
     return ACL(f"User:{user}", "*", operation, allow, resource)
-
-
-@pytest.fixture
-def norn(norn: Norn) -> Norn:
-    """Its many commands need not import everything anew."""
-    return Warm(norn.folder, norn.settings, norn.norn_db)
 
 
 @pytest.fixture

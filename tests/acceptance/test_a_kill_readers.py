@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-
 import psycopg
 import pytest
 
-from tests.acceptance.harness import Norn
 from tests.acceptance.services import Services
 from tests.acceptance.test_9_database_readers import members, owner, plain, session, variable
 from tests.acceptance.warm_norn import Warm
@@ -18,23 +15,9 @@ GRACE = {"NORN_GRACE_SECONDS": "0.1"}
 
 
 @pytest.fixture
-def warm(norn: Norn) -> Warm:
+def warm(norn: Warm) -> Warm:
     settings = {key: value for key, value in norn.settings.items() if key not in LEFT_OUT}
     return Warm(norn.folder, {**settings, **GRACE}, norn.norn_db)
-
-
-def apply_until(norn: Warm, place: str) -> list[str]:
-    """`norn apply`, killed at `place` ("": nowhere). The boundaries that it passed, by name: which
-    results share a write is a matter of time, so it may have ended without passing `place`."""
-    order, told = norn.folder / "die.order", norn.folder / "told"
-    notes = order.with_suffix(".notes")
-    notes.unlink(missing_ok=True)
-    order.write_text(place)
-    process = norn._fork(["apply"], norn.environment(), told, told, order)
-    ended = process.wait(120)
-    passed = notes.read_text().splitlines()
-    assert ended == (-signal.SIGKILL if place in passed else 0), (place, told.read_text())
-    return passed
 
 
 class Opening:
@@ -48,7 +31,7 @@ class Opening:
         a, b = self._name(f"owner{self._count}"), self._name(f"reader{self._count}")
         self._warm.write(f"{a}.yaml", owner(a, b))
         self._warm.write(f"{b}.yaml", plain(b))
-        places = apply_until(self._warm, place)
+        places = self._warm.until(place, "apply")
         self._warm.run("apply")
         self._judge(a, b, place)
         return places
@@ -81,7 +64,7 @@ class Shutting:
         url = norn.env(b)[variable(a)]
         with session(url) as inside:
             norn.write("a.yaml", owner(a))
-            places = apply_until(norn, place)
+            places = norn.until(place, "apply")
             norn.run("apply")
             with pytest.raises(psycopg.OperationalError):
                 inside.execute("SELECT 1")

@@ -62,13 +62,7 @@ def test_apply_is_refused_while_a_daemon_holds_the_lease(norn: Norn, name) -> No
     norn.write("busy.yaml", spec(app, events=False, kv=False))
     with norn.daemon(NORN_INSTANCE="the-daemon") as daemon:
         norn.until_ready(app)
-        import subprocess  # noqa: PLC0415
-        import sys  # noqa: PLC0415
-
-        refused = subprocess.run(
-            [sys.executable, "-m", "norn_reconciler", "apply"],
-            cwd=norn.folder, env=norn.environment(), capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        refused = norn.ended("apply")
         assert refused.returncode == 1
         assert "the-daemon" in refused.stderr
         assert daemon.stop() == 0

@@ -315,10 +315,7 @@ def test_a_daemon_that_has_the_key_in_memory_is_not_robbed_of_it(estate, norn, n
 
 
 def refusal(norn: Norn, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "norn_reconciler", *arguments],
-        cwd=norn.folder, env=norn.environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = norn.ended(*arguments)
     assert done.returncode == 1, done.stdout
     return done.stderr
 

@@ -1,5 +1,6 @@
 """norn's commands as processes of their own that begin at once: forked from an interpreter that has
-everything imported. Who starts a hundred daemons pays for the imports once."""
+everything imported. Who starts hundreds pays for the imports once. The daemon of `Norn.daemon` is
+started as everybody starts it."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ def _become(
         os.dup2(handle, number)
         os.close(handle)
     if order is not None:
-        install(Boundaries(order=order))
+        install(Boundaries(order))
     sys.argv = ["norn", *arguments]
     main()
 
@@ -84,16 +85,28 @@ class Forked:
 class Warm(Norn):
     """The same commands, output and exit codes as of `Norn`."""
 
-    def run(self, *arguments: str, code: int | None = 0, **more: str) -> str:
+    def ended(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             out, errors = Path(folder) / "out", Path(folder) / "errors"
             process = self._fork(arguments, self.environment(**more), out, errors)
-            ended = process.wait(120)
-            said = out.read_text()
-            assert code is None or ended == code, (
-                f"{arguments}: {ended}\n{said}\n{errors.read_text()}"
-            )
-        return said
+            try:
+                code = process.wait(120)
+            finally:
+                process.kill()  # it may hang, and nobody will miss it
+            return subprocess.CompletedProcess(arguments, code, out.read_text(), errors.read_text())
+
+    def until(self, place: str, *arguments: str) -> list[str]:
+        """A command, killed at `place` ("": nowhere). The boundaries that it passed, by name: which
+        results share a write is a matter of time, so it may end without passing `place`."""
+        order, told = self.folder / "die.order", self.folder / "told"
+        notes = order.with_suffix(".notes")
+        notes.write_text("")
+        order.write_text(place)
+        ended = self._fork(arguments, self.environment(), told, told, order).wait(120)
+        passed = notes.read_text().splitlines()
+        expected = -signal.SIGKILL if place in passed else 0
+        assert ended == expected, (place, ended, told.read_text())
+        return passed
 
     def start(self, order: Path | None = None, **more: str) -> Daemon:
         """`norn run`, until somebody ends it. order: see kill_at.Boundaries."""
