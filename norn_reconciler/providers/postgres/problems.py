@@ -113,7 +113,8 @@ def _blocking(
                 Severity.BLOCKING,
                 "Conflict",
                 f"role {group} exists already and norn did not make it",
-                "give it another name",
+                f"as a superuser: ALTER ROLE {quoted(group)} RENAME TO …, "
+                f"or DROP ROLE {quoted(group)}",
             )
         )
     database = observed.databases.get(name)

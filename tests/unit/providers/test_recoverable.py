@@ -42,6 +42,26 @@ def test_a_role_by_its_comment_or_its_password_and_what_it_owns() -> None:
     assert ownership.recoverable(lost, other, False) == {}
 
 
+def test_a_group_of_readers_by_its_comment_whatever_became_of_the_owner() -> None:
+    """A readers' group outlives a role that was dropped."""
+    desired = replace(postgres.DESIRED, readers=("reader",))
+    lost = postgres.wanted(desired, {}, applied=None)
+    group = postgres.Role(f"{postgres.APP}.readers", 111, comment=postgres.ROLE.comment)
+    seen = replace(postgres.observed(None), group=group)
+    assert set(ownership.recoverable(lost, seen, False)) == {("group", group.name)}
+    blocked = postgres.plan(lost, seen).blocked
+    assert blocked is not None
+    assert blocked.remedy.startswith("norn recover mail-agent")
+    theirs = replace(seen, group=replace(group, comment=None))
+    assert ownership.recoverable(lost, theirs, False) == {}
+    blocked = postgres.plan(lost, theirs).blocked
+    assert blocked is not None
+    assert blocked.remedy == (
+        'as a superuser: ALTER ROLE "mail-agent.readers" RENAME TO …, '
+        'or DROP ROLE "mail-agent.readers"'
+    )
+
+
 @pytest.mark.parametrize(
     "database",
     [
