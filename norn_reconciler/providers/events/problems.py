@@ -153,9 +153,10 @@ def removal(rule: AclRule) -> str:
         )
     flag = {"USER": "--user-principal", "DELEGATION_TOKEN": "--delegation-token"}.get(rule.type)
     operations = " ".join(f"--operation {_camel(op)}" for op in rule.operations)
+    host = "" if rule.host == "*" else f"--{side}-host '{rule.host}' "
     return (
-        f"kafka-acls --bootstrap-server HOST:PORT --command-config ADMIN --remove "
-        f"--{side}-principal '{rule.principal}' {operations} {flag or '--topic'} '{rule.name}'"
+        f"kafka-acls --bootstrap-server HOST:PORT --command-config ADMIN --remove --{side}-principal "
+        f"'{rule.principal}' {host}{operations} {flag or '--topic'} '{rule.name}'"
     )
 
 
