@@ -56,6 +56,10 @@ def foreign_topic(app: str, topic: str) -> Problem:
     )
 
 
+def reserved_user(app: str, why: str) -> Problem:
+    return Problem(Severity.BLOCKING, "NameReserved", why, f"give the app {app} another name")
+
+
 def reserved_topic(topic: str) -> Problem:
     return Problem(
         Severity.BLOCKING,
@@ -155,8 +159,9 @@ def removal(rule: AclRule) -> str:
     operations = " ".join(f"--operation {_camel(op)}" for op in rule.operations)
     host = "" if rule.host == "*" else f"--{side}-host '{rule.host}' "
     return (
-        f"kafka-acls --bootstrap-server HOST:PORT --command-config ADMIN --remove --{side}-principal "
-        f"'{rule.principal}' {host}{operations} {flag or '--topic'} '{rule.name}'"
+        "kafka-acls --bootstrap-server HOST:PORT --command-config ADMIN --remove "
+        f"--{side}-principal '{rule.principal}' {host}{operations} "
+        f"{flag or '--topic'} '{rule.name}'"
     )
 
 
