@@ -17,6 +17,11 @@ _FLAGS = {
 }
 
 
+def some_of(names: Sequence[str]) -> str:
+    """A broker that many share may have any number of them."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def foreign_user(app: str) -> Problem:
     return Problem(
         Severity.BLOCKING,
@@ -38,11 +43,11 @@ def foreign_principal(app: str, acls: frozenset[AclBinding]) -> Problem:
 
 
 def foreign_prefix(app: str, names: Sequence[str]) -> Problem:
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return Problem(
         Severity.BLOCKING,
         "Conflict",
-        f"names that begin with {app}. would be this app's, and somebody else has some: {shown}",
+        f"names that begin with {app}. would be this app's, and somebody else has some: "
+        f"{some_of(names)}",
         f"another name for the app; or, if it may have these too: norn adopt {app}",
     )
 
