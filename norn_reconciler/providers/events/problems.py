@@ -139,6 +139,7 @@ def foreign_grants(app: str, foreign: frozenset[AclBinding]) -> Iterator[Problem
                 "OpenToAll",
                 f"an ACL gives every app what is not its own: {rule}",
                 removal(rule),
+                opens=True,
             )
         else:
             yield Problem(

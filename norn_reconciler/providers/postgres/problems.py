@@ -181,6 +181,7 @@ def _reaches(role: Role) -> Iterator[Problem]:
             POWER,
             f"role {reach.member} is a member of {reach.role}, {_REACHED[reach.kind]}{how}",
             _cut(reach),
+            opens=True,
         )
     for reach in sorted(role.reached_by):
         if not reach.mends:
@@ -190,6 +191,7 @@ def _reaches(role: Role) -> Iterator[Problem]:
                 f"role {reach.member}, of another app, is a member of {role.name} by way of "
                 f"{reach.cut_member} and can act as it",
                 _cut(reach),
+                opens=True,
             )
 
 
