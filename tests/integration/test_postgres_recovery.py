@@ -477,7 +477,7 @@ async def test_an_app_leaves_the_role_of_one_that_is_forgotten(
     assert (await world.plans([other]))[other.name].problems == ()
     await world.converge(other)
     members = await admin.run(
-        "SELECT m.member::regrole::text FROM pg_auth_members m"
+        "SELECT pg_get_userbyid(m.member) FROM pg_auth_members m"
         f" WHERE m.roleid = '\"{app.name}\"'::regrole"
     )
     left = {name for (name,) in members}
