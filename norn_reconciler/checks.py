@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from norn_reconciler import key_at_hand
+from norn_reconciler.engine.recovery import counted
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.outcome import Health
 from norn_reconciler.model.plan import Problem, Severity
@@ -46,8 +47,7 @@ async def norn_db(settings: Settings) -> Health:
                 "make db: it makes norn_keeper, whose password only norn.toml has",
             )
         )
-    count = len(snapshot.apps)
-    detail = f"{count} app{'' if count == 1 else 's'} known, "
+    detail = f"{counted(snapshot.apps)} known, "
     fingerprint, wrong = _key(settings, snapshot.key_fingerprint)
     findings += wrong
     if wrong:

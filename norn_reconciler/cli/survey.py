@@ -11,8 +11,8 @@ import typer
 from norn_reconciler import importing
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import Output, OutputOption, app, settings
-from norn_reconciler.engine.status import sentence
 from norn_reconciler.importing import Import, Saved
+from norn_reconciler.model.errors import with_remedy
 from norn_reconciler.spec.draft import Draft, text
 from norn_reconciler.spec.findings import printable
 
@@ -43,7 +43,9 @@ def import_(
     else:
         _overview(found)
     for service, fault in found.faults.items():
-        typer.echo(printable(f"error: {service}: {sentence(str(fault), fault.remedy)}"), err=True)
+        typer.echo(
+            printable(f"error: {service}: {with_remedy(str(fault), fault.remedy)}"), err=True
+        )
     if found.faults or (names and any(s.path is None for s in saved)):
         raise typer.Exit(1)
 

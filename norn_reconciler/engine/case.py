@@ -26,6 +26,7 @@ from norn_reconciler.model.status import Event
 QUEUED = "Queued"
 NOT_LEADER = "NotLeader"
 REPAIR = "PasswordDrift"
+UNSEEN = "NotYetVisible"
 PENDING = "RemovalPending"  # access goes when the grace is over
 OLDER = "NornDbOlder"
 

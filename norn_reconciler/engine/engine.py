@@ -14,11 +14,12 @@ from norn_reconciler import logs
 from norn_reconciler.engine import roster
 from norn_reconciler.engine.backoff import Backoff
 from norn_reconciler.engine.book import Book
-from norn_reconciler.engine.case import PENDING, QUEUED, REPAIR
+from norn_reconciler.engine.case import PENDING, QUEUED, REPAIR, UNSEEN
 from norn_reconciler.engine.guard import Hold, Limits, Removals, loss_digest
 from norn_reconciler.engine.lane import CHUNK, PROBE_EVERY, Lane
 from norn_reconciler.engine.ledger import AppReport
 from norn_reconciler.engine.probes import AGAIN, Probes
+from norn_reconciler.engine.recovery import counted
 from norn_reconciler.engine.telling import log_event
 from norn_reconciler.engine.workqueue import Urgency, WorkQueue
 from norn_reconciler.model.app import AppName
@@ -267,14 +268,14 @@ class Engine:
             records = [self.book.records[a] for a in hold.apps]
             said = [replace(r, removal_confirmed=self._folder.value) for r in records]
             await self.book.write(Changes(apps=said))
-        return f"removal of {len(hold.apps)} {'app' if len(hold.apps) == 1 else 'apps'} confirmed"
+        return f"removal of {counted(hold.apps)} confirmed"
 
 
 def _goes_on(report: AppReport, tries: int) -> bool:
     """Whether a one-shot run looks again: its turn has not come, or it shows soon."""
     if not isinstance(report.outcome, RequeueAfter):
         return False
-    if report.outcome.reason == "NotYetVisible":
+    if report.outcome.reason == UNSEEN:
         return tries < 10
     return report.outcome.reason in {QUEUED, REPAIR}
 

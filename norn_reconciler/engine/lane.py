@@ -17,6 +17,7 @@ from norn_reconciler.engine.case import (
     PENDING,
     QUEUED,
     REPAIR,
+    UNSEEN,
     Case,
     with_digest,
 )
@@ -352,7 +353,7 @@ class Lane:
             return Blocked(with_digest(app, self.provider.key, problem))
         if case.plan.actions:
             return RequeueAfter(
-                self._backoff.failed(app), "NotYetVisible", "written, and not yet seen whole"
+                self._backoff.failed(app), UNSEEN, "written, and not yet seen whole"
             )
         self._backoff.succeeded(app)
         self._told.pop(app, None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from norn_reconciler import logs
-from norn_reconciler.engine.case import QUEUED, REPAIR
+from norn_reconciler.engine.case import QUEUED, REPAIR, UNSEEN
 from norn_reconciler.engine.digest import short
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.ledger import Ledger, wanted_of
@@ -17,7 +17,13 @@ from norn_reconciler.engine.retrace import in_scope, retrace
 from norn_reconciler.engine.status import READY, TRUE
 from norn_reconciler.engine.telling import log_event
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import LeaseLost, NornError, ServiceError, StoreUnavailable
+from norn_reconciler.model.errors import (
+    LeaseLost,
+    NornError,
+    ServiceError,
+    StoreUnavailable,
+    with_remedy,
+)
 from norn_reconciler.model.inventory import HeldState, Owned
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, Outcome, RequeueAfter
 from norn_reconciler.model.plan import Action, Plan
@@ -282,7 +288,7 @@ class Operations:
         asked = self._asked[operation.id]
         heard = [book.current(k, app) for k in sorted(book.concerned(entry))]
         news = [h.outcome for h in heard if h is not None and h.began >= asked]
-        moving = {QUEUED, REPAIR, "NotYetVisible"}
+        moving = {QUEUED, REPAIR, UNSEEN}
         if len(news) < len(heard) or any(
             isinstance(o, RequeueAfter) and o.reason in moving for o in news
         ):
@@ -335,9 +341,9 @@ def words(outcome: Outcome) -> str:
     """Why it is not converged, and what to do; "" when it is."""
     match outcome:
         case Failed(error=error):
-            return f"{error} ({error.remedy})" if error.remedy else str(error)
+            return with_remedy(str(error), error.remedy)
         case Blocked(problem=problem):
-            return f"{problem.message} ({problem.remedy})" if problem.remedy else problem.message
+            return with_remedy(problem.message, problem.remedy)
         case RequeueAfter(message=message):
             return message
     return ""

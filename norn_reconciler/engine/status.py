@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from norn_reconciler.model.errors import Unavailable
+from norn_reconciler.model.errors import Unavailable, with_remedy
 from norn_reconciler.model.fleet import Member
 from norn_reconciler.model.outcome import (
     Blocked,
@@ -32,17 +32,17 @@ def condition(kind: str, outcome: Outcome, now: datetime) -> Condition:
         case Converged(warnings=()):
             return Condition(kind, TRUE, "Converged", "", now)
         case Converged(warnings=(first, *_) as warnings):
-            text = "; ".join(sentence(p.message, p.remedy) for p in warnings)
+            text = "; ".join(with_remedy(p.message, p.remedy) for p in warnings)
             return Condition(kind, TRUE, first.reason, text, now)
         case RequeueAfter(seconds=wait, reason=reason, message=message, dated=dated):
             text = f"{message} at {_clock(now, wait)}" if dated else message
             return Condition(kind, FALSE, reason, text, now)
         case Blocked(problem=problem):
-            text = sentence(problem.message, problem.remedy)
+            text = with_remedy(problem.message, problem.remedy)
             return Condition(kind, FALSE, problem.reason, text, now)
         case Failed(error=error, retry_in=wait):
             status = UNKNOWN if isinstance(error, Unavailable) else FALSE
-            text = f"{sentence(str(error), error.remedy)}; next try at {_clock(now, wait)}"
+            text = f"{with_remedy(str(error), error.remedy)}; next try at {_clock(now, wait)}"
             return Condition(kind, status, error.reason, text, now)
     raise AssertionError(outcome)
 
@@ -159,8 +159,3 @@ def same(one: Mapping[str, Condition], other: Mapping[str, Condition]) -> bool:
         return {(c.type, c.status, c.reason, c.message) for c in conditions.values()}
 
     return facts(one) == facts(other)
-
-
-def sentence(message: str, remedy: str) -> str:
-    """What is wrong, and what to type."""
-    return f"{message} ({remedy})" if remedy else message

@@ -7,9 +7,8 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from norn_reconciler.engine.status import sentence
 from norn_reconciler.model.app import App, AppName
-from norn_reconciler.model.errors import ServiceError
+from norn_reconciler.model.errors import ServiceError, with_remedy
 from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.plan import PASSWORD_KEPT, Wanted
@@ -103,14 +102,14 @@ async def adopting(
 
 def _lines(provider: AnyProvider, want: Wanted[object], seen: object) -> tuple[str, ...]:
     if isinstance(seen, ServiceError):
-        return (sentence(f"cannot be told: {seen}", seen.remedy),)
+        return (with_remedy(f"cannot be told: {seen}", seen.remedy),)
     rows = provider.adoptable(want, seen)
     plan = provider.plan(Wanted(want.app, want.desired, rows), seen)
     return (
         *(f"adopt {held.kind} {held.name}" for held in rows.values()),
         *(action.summary() for action in plan.actions),
         *(
-            f"{p.severity.value}: {sentence(p.message, p.remedy)}"
+            f"{p.severity.value}: {with_remedy(p.message, p.remedy)}"
             for p in plan.problems
             if p.reason != PASSWORD_KEPT  # of every adoption, so the spec's head says it once
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from norn_reconciler import logs
 from norn_reconciler.engine import status
 from norn_reconciler.engine.case import NOT_LEADER, QUEUED
+from norn_reconciler.model.errors import with_remedy
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, Outcome, RequeueAfter
 from norn_reconciler.model.records import AppRecord
 from norn_reconciler.model.status import Event
@@ -25,15 +26,13 @@ def problem_of(outcome: Outcome) -> tuple[str, str, str]:
     match outcome:
         case Blocked(problem=problem):
             event = logs.DATA_MISSING if problem.reason == "DataMissing" else logs.PROBLEM_FOUND
-            text = f"{problem.reason}: {status.sentence(problem.message, problem.remedy)}"
+            text = f"{problem.reason}: {with_remedy(problem.message, problem.remedy)}"
             return event, "error", text
         case Converged(warnings=(_, *_) as warnings):
-            text = "; ".join(
-                f"{p.reason}: {status.sentence(p.message, p.remedy)}" for p in warnings
-            )
+            text = "; ".join(f"{p.reason}: {with_remedy(p.message, p.remedy)}" for p in warnings)
             return logs.PROBLEM_FOUND, "warning", text
         case Failed(error=error):
-            text = f"{error.reason}: {status.sentence(str(error), error.remedy)}"
+            text = f"{error.reason}: {with_remedy(str(error), error.remedy)}"
             return logs.PROBLEM_FOUND, "error", text
     return logs.PROBLEM_FOUND, "error", ""
 

@@ -91,12 +91,16 @@ class Rejected(ServiceError):
     reason = "Rejected"
 
 
+def with_remedy(message: str, remedy: str) -> str:
+    """What is wrong, and what to type."""
+    return f"{message} ({remedy})" if remedy else message
+
+
 def sentence(error: NornError) -> str:
     """For a person: which service it is about, what is wrong, and what to do."""
     if not isinstance(error, ServiceError):
         return str(error)
-    remedy = f" ({error.remedy})" if error.remedy else ""
-    return f"{error.service}: {error}{remedy}"
+    return with_remedy(f"{error.service}: {error}", error.remedy)
 
 
 def expected(fault: BaseException) -> tuple[NornError, ...]:

@@ -130,6 +130,7 @@ class Problem:
     A BLOCKING problem keeps the service's condition False; a WARNING is shown beside True.
     object: for `DataMissing`, the inventory key of what is gone: a person may confirm the loss, and
     only then is the row dropped and the object made again.
+    opens: others reach what is the app's, or it what is others': its isolation does not hold.
     """
 
     severity: Severity
@@ -137,6 +138,7 @@ class Problem:
     message: str
     remedy: str = ""
     object: ObjectKey | None = None
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,11 @@ class Plan(Generic[A_co]):
     def blocked(self) -> Problem | None:
         """The first blocking problem."""
         return next((p for p in self.problems if p.severity is Severity.BLOCKING), None)
+
+    @property
+    def open(self) -> Problem | None:
+        """The first one by which the app's isolation does not hold."""
+        return next((p for p in self.problems if p.opens), None)
 
 
 @dataclass(frozen=True, slots=True)

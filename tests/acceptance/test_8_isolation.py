@@ -253,6 +253,8 @@ def test_an_acl_for_everybody_keeps_every_app_from_ready(
         shown = norn.condition(app, "TopicsReady")
         assert shown["reason"] == "OpenToAll", shown
         assert "rpk security acl delete --allow-principal 'User:*'" in shown["message"]
+        isolation = norn.condition(app, "IsolationVerified")
+        assert (isolation["status"], isolation["reason"]) == ("False", "OpenToAll")
         assert not (norn.folder / ".norn" / "credentials" / f"{app}.env").exists()
     finally:
         breakable_services.kafka.delete_acls([rule])

@@ -219,9 +219,21 @@ async def test_a_healthy_broker_has_nothing_to_report_and_nothing_left_behind(
 ) -> None:
     health = await provider.diagnose()
     assert health.ok
-    assert [f for f in health.findings if f.reason != "ForeignAdmin"] == []  # others' tests have
+    others = {"ForeignAdmin", "UnknownUsers"}  # others' tests have some
+    assert [f for f in health.findings if f.reason not in others] == []
     users = await Admin(provider).users()
     assert not [user for user in users if user.startswith("norn-doctor")]
+
+
+async def test_a_user_that_nobody_knows_is_advice(provider: EventsProvider) -> None:
+    stranger, known = fresh_name("a-stranger"), fresh_name()
+    await Admin(provider).set_password(stranger, "SCRAM-SHA-256", Secret("pw-of-it"), 4096)
+    await world(provider).converge(app(known))
+    health = await provider.diagnose()
+    assert health.ok
+    (found,) = [f for f in health.findings if f.reason == "UnknownUsers"]
+    assert known not in found.message
+    assert stranger in found.message
 
 
 async def test_a_published_password_is_reported(provider: EventsProvider, servers: Any) -> None:

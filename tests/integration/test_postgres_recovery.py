@@ -340,6 +340,28 @@ async def test_foreign_grants_are_reported_and_left_alone(
     assert await summaries(world, app) == []
 
 
+async def test_what_is_to_type_ends_what_is_foreign_whoever_granted_it(
+    world: World, admin: Admin, app: App
+) -> None:
+    await world.converge(app)
+    database, guest, third = database_of(app.name), f"guest_{app.name}", f"third_{app.name}"
+    boss = f"boss_{app.name}"
+    await admin.run("CREATE ROLE {}; CREATE ROLE {}; CREATE ROLE {}", guest, third, boss)
+    await admin.as_app(
+        app.name, database, "GRANT CONNECT ON DATABASE {} TO {} WITH GRANT OPTION", database, third
+    )
+    await admin.run("SET ROLE {}; GRANT CONNECT ON DATABASE {} TO {}", third, database, guest)
+    await admin.run("GRANT {} TO {} WITH ADMIN OPTION", app.name, boss)
+    await admin.run("SET ROLE {}; GRANT {} TO {}", boss, app.name, guest)
+    plan = (await world.plans([app]))[app.name]
+    assert len(plan.problems) == 4
+    # What was handed on has to go first.
+    for problem in sorted(plan.problems, key=lambda p: guest not in p.remedy):
+        _, _, statement = problem.remedy.partition(": ")
+        await admin.run(statement)
+    assert (await world.plans([app]))[app.name].problems == ()
+
+
 async def test_a_power_that_only_a_superuser_may_take_is_denied_with_the_statement(
     world: World, admin: Admin, app: App
 ) -> None:
@@ -431,12 +453,49 @@ async def test_an_apps_role_within_anothers_is_told_on_both_sides(
     assert await told(world, app) == [(Severity.BLOCKING, f"as a superuser: {inner}")]
     await admin.run("DROP ROLE {}", helper)
     await admin.run("GRANT {} TO {}", app.name, other.name)
-    (severity, _), *more = await told(world, other)
-    assert more == []
-    # Before 16 the owner's round revokes it, so it is no lasting fault of the member.
+    revoke = f'REVOKE "{app.name}" FROM "{other.name}" GRANTED BY postgres'
+    assert await summaries(world, app) == [revoke]
+    # Before 16 norn may revoke it, whoever granted it.
     can = admin.server.version == "15"
-    assert severity is (Severity.WARNING if can else Severity.BLOCKING)
-    assert f'REVOKE "{app.name}" FROM "{other.name}"' in (await summaries(world, app))[0]
+    assert await summaries(world, other) == ([revoke] if can else [])
+    said = [] if can else [(Severity.BLOCKING, f"as a superuser: {revoke}")]
+    assert await told(world, other) == said
+
+
+async def test_an_app_leaves_the_role_of_one_that_is_forgotten(
+    world: World, admin: Admin, app: App
+) -> None:
+    """Nobody's round shuts it out there. What it handed on goes with it."""
+    other, third = app_with(fresh_name("other")), f"third_{app.name}"
+    await world.converge(app, other)
+    await admin.as_norn("GRANT {} TO {} WITH ADMIN OPTION", app.name, other.name)
+    await admin.run("CREATE ROLE {}", third)
+    await admin.as_app(other.name, database_of(other.name), "GRANT {} TO {}", app.name, third)
+    del world.owned[app.name]  # norn forget
+    revoke = f'REVOKE "{app.name}" FROM "{other.name}" GRANTED BY norn_admin'
+    assert await summaries(world, other) == [revoke]
+    assert (await world.plans([other]))[other.name].problems == ()
+    await world.converge(other)
+    members = await admin.run(
+        "SELECT pg_get_userbyid(m.member) FROM pg_auth_members m"
+        f" WHERE m.roleid = '\"{app.name}\"'::regrole"
+    )
+    left = {name for (name,) in members}
+    # Before 16 the server did not remember who handed on what.
+    assert left == {"norn_admin"} | ({third} if admin.server.version == "15" else set())
+
+
+async def test_a_role_that_became_a_superuser_is_left_by_a_superusers_statement(
+    world: World, admin: Admin, app: App
+) -> None:
+    other = app_with(fresh_name("other"))
+    await world.converge(app, other)
+    await admin.as_norn("GRANT {} TO {}", app.name, other.name)
+    await admin.run("ALTER ROLE {} SUPERUSER", app.name)
+    revoke = f'REVOKE "{app.name}" FROM "{other.name}" GRANTED BY norn_admin'
+    assert await told(world, other) == [(Severity.BLOCKING, f"as a superuser: {revoke}")]
+    await admin.run("ALTER ROLE {} NOSUPERUSER", app.name)
+    await world.converge(other)
 
 
 async def test_what_a_group_of_readers_is_in_is_cut_at_the_group(

@@ -16,7 +16,8 @@ from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.events.client import EventsClient
 from norn_reconciler.providers.events.faults import SCRAM_NEEDED, admin_rights
 from norn_reconciler.providers.events.login import LoginRefused, log_in, session
-from norn_reconciler.providers.events.powers import other_admins
+from norn_reconciler.providers.events.powers import other_admins, unknown_users
+from norn_reconciler.providers.events.prove import ACLS_SHOWN, CLUSTER_AUTHORIZATION_FAILED
 from norn_reconciler.providers.events.read import denied_on_topic, read_acls, read_users
 from norn_reconciler.providers.events.state import MECHANISM
 from norn_reconciler.providers.events.write import salted
@@ -28,7 +29,6 @@ _PUBLISHED = frozenset(
         "secret", "secretpassword", "superuser",
     }
 )  # fmt: skip
-_CLUSTER_AUTHORIZATION_FAILED = 31
 _NEW_USER_PATIENCE = 3.0  # seconds
 _PAUSE = 0.1
 
@@ -57,8 +57,9 @@ async def _rights(client: EventsClient) -> list[Problem]:
     if not await client.has_scram():
         return [_blocking("BrokerTooOld", SCRAM_NEEDED, "upgrade the broker")]
     # Raises Denied where authorisation is off, or may not be read.
-    findings = other_admins(await read_acls(client), client.username)
-    await read_users(client)
+    acls = await read_acls(client)
+    findings = other_admins(acls, client.username)
+    findings += unknown_users(await read_users(client), acls, client.username)
     cluster = await client.ask(wire.describe_cluster_request())
     allowed = wire.authorized_operations(cluster.authorized_operations)
     missing = _NEEDED - allowed if allowed is not None and "ALL" not in allowed else frozenset()
@@ -147,8 +148,16 @@ async def _authorisation(client: EventsClient) -> list[Problem]:
         answer = await asyncio.wait_for(
             one.ask(wire.describe_acls_request(), DescribeAclsResponse, 1), client.endpoint.timeout
         )
-    if answer.error_code == _CLUSTER_AUTHORIZATION_FAILED:
+    return acls_shown(answer.error_code)
+
+
+def acls_shown(code: int) -> list[Problem]:
+    """What it says that a user without any right got this code when it asked for all ACLs."""
+    if code == CLUSTER_AUTHORIZATION_FAILED:
         return []
+    if code not in ACLS_SHOWN:
+        said = f"asked for all ACLs, the broker answers a user without any right Kafka error {code}"
+        return [Problem(Severity.WARNING, "NotChecked", f"whether ACLs protect anything: {said}")]
     return [
         _blocking(
             "AuthorisationOff",

@@ -87,6 +87,7 @@ def recoverable(wanted: Wanted[Desired], observed: Observed, proven: bool) -> Ow
         if (
             state is not None
             and name not in wanted.owned
+            and not reserved_name(spec.name)
             and granted_by_norn(desired.app, spec.name, observed.acls)
         ):
             found[name] = Held(*name, origin=Origin.ADOPTED, server_id=state.topic_id)

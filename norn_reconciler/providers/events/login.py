@@ -13,13 +13,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from norn_reconciler.model.errors import Unavailable
+from norn_reconciler.model.errors import Rejected, Unavailable
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.events.endpoint import Endpoint
 from norn_reconciler.providers.events.faults import no_answer
 from norn_reconciler.providers.events.state import SERVICE
 
 _MAX_REPLY = 1 << 20  # bytes; a reply to these requests has a few hundred
+_SASL_AUTHENTICATION_FAILED = 58
 _CLIENT = "norn-reconciler"
 
 
@@ -49,7 +50,8 @@ class Session:
         return response.decode(payload, version=version, header=True)
 
     async def authenticate(self, mechanism: str, username: str, password: Secret) -> None:
-        """Raises LoginRefused."""
+        """Raises LoginRefused, or Rejected where the broker's answer says nothing of the
+        password."""
         from kafka.net.sasl import get_sasl_mechanism  # noqa: PLC0415  -- 0.2 s to import
         from kafka.protocol.sasl import (  # noqa: PLC0415
             SaslAuthenticateRequest,
@@ -73,6 +75,11 @@ class Session:
             reply = await self.ask(
                 SaslAuthenticateRequest(auth_bytes=token), SaslAuthenticateResponse, 1
             )
+            if reply.error_code not in (0, _SASL_AUTHENTICATION_FAILED):
+                said = reply.error_message or "it does not say why"
+                raise Rejected(
+                    SERVICE, f"the broker ended the login: {said} (Kafka error {reply.error_code})"
+                )
             if reply.error_code:
                 raise LoginRefused(reply.error_message or f"Kafka error {reply.error_code}")
             try:
@@ -109,7 +116,8 @@ async def session(endpoint: Endpoint) -> AsyncIterator[Session]:
 
 
 async def log_in(endpoint: Endpoint, mechanism: str, username: str, password: Secret) -> None:
-    """Log in once and hang up. Raises LoginRefused, or Unavailable within some timeouts."""
+    """Log in once and hang up. Raises LoginRefused, Rejected, or Unavailable within some
+    timeouts."""
     async with session(endpoint) as one:
         try:
             await asyncio.wait_for(

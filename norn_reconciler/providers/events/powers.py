@@ -1,5 +1,6 @@
-"""Who besides norn's own user has rights by which any app's names can be reached. Pure: from the
-ACLs alone, since a broker does not say who its superusers are."""
+"""Who is there besides norn's own user and the apps, and who of them has rights by which any app's
+names can be reached. Pure: from users and ACLs alone, since a broker does not say who its
+superusers are."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.providers.events.acl import AclBinding, principal, rules
-from norn_reconciler.providers.events.problems import removal
+from norn_reconciler.providers.events.observe import marked
+from norn_reconciler.providers.events.problems import removal, some_of
 
 # By any of these one may give oneself, take away, or act as, what belongs to apps.
 _POWERS: Mapping[str, frozenset[str]] = {
@@ -29,6 +31,24 @@ def other_admins(acls: Iterable[AclBinding], own: str | None) -> list[Problem]:
                 held.setdefault(acl.principal, set()).add(acl)
     held.pop(principal(own or ""), None)
     return [_admin(who, held[who]) for who in sorted(held)]
+
+
+def unknown_users(
+    users: Iterable[str], acls: Iterable[AclBinding], own: str | None
+) -> list[Problem]:
+    """SCRAM users that are neither norn's own nor, by their ACLs, an app's. A password is a way in
+    to all that is open to everybody, and what becomes of it nobody may watch."""
+    unknown = sorted({*users} - marked(acls).keys() - {own})
+    if not unknown:
+        return []
+    return [
+        Problem(
+            Severity.WARNING,
+            "UnknownUsers",
+            f"SCRAM users that are neither norn's own nor an app's: {some_of(unknown)}",
+            "each that nobody needs: rpk security user delete NAME",
+        )
+    ]
 
 
 def _admin(who: str, acls: set[AclBinding]) -> Problem:

@@ -17,6 +17,11 @@ _FLAGS = {
 }
 
 
+def some_of(names: Sequence[str]) -> str:
+    """A broker that many share may have any number of them."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def foreign_user(app: str) -> Problem:
     return Problem(
         Severity.BLOCKING,
@@ -38,11 +43,11 @@ def foreign_principal(app: str, acls: frozenset[AclBinding]) -> Problem:
 
 
 def foreign_prefix(app: str, names: Sequence[str]) -> Problem:
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return Problem(
         Severity.BLOCKING,
         "Conflict",
-        f"names that begin with {app}. would be this app's, and somebody else has some: {shown}",
+        f"names that begin with {app}. would be this app's, and somebody else has some: "
+        f"{some_of(names)}",
         f"another name for the app; or, if it may have these too: norn adopt {app}",
     )
 
@@ -54,6 +59,10 @@ def foreign_topic(app: str, topic: str) -> Problem:
         f"topic {topic} exists and norn did not make it",
         f"norn adopt {app}",
     )
+
+
+def reserved_user(app: str, why: str) -> Problem:
+    return Problem(Severity.BLOCKING, "NameReserved", why, f"give the app {app} another name")
 
 
 def reserved_topic(topic: str) -> Problem:
@@ -130,6 +139,7 @@ def foreign_grants(app: str, foreign: frozenset[AclBinding]) -> Iterator[Problem
                 "OpenToAll",
                 f"an ACL gives every app what is not its own: {rule}",
                 removal(rule),
+                opens=True,
             )
         else:
             yield Problem(
@@ -153,9 +163,11 @@ def removal(rule: AclRule) -> str:
         )
     flag = {"USER": "--user-principal", "DELEGATION_TOKEN": "--delegation-token"}.get(rule.type)
     operations = " ".join(f"--operation {_camel(op)}" for op in rule.operations)
+    host = "" if rule.host == "*" else f"--{side}-host '{rule.host}' "
     return (
-        f"kafka-acls --bootstrap-server HOST:PORT --command-config ADMIN --remove "
-        f"--{side}-principal '{rule.principal}' {operations} {flag or '--topic'} '{rule.name}'"
+        "kafka-acls --bootstrap-server HOST:PORT --command-config ADMIN --remove "
+        f"--{side}-principal '{rule.principal}' {host}{operations} "
+        f"{flag or '--topic'} '{rule.name}'"
     )
 
 

@@ -28,7 +28,12 @@ _METADATA = 5  # version of the request: brokers of any age have it
 _NEEDED = frozenset({"READ", "WRITE"})
 TOPIC_AUTHORIZATION_FAILED = 29
 _GROUP_AUTHORIZATION_FAILED = 30
-_CLUSTER_AUTHORIZATION_FAILED = 31
+CLUSTER_AUTHORIZATION_FAILED = 31
+# What is answered to those who have the right: the broker looks at that first. All else says
+# nothing of it.
+_TOPIC_SHOWN = frozenset({0, 3, 5})  # there is none of this name; it has no leader
+_GROUP_SHOWN = frozenset({0, 14, 15, 16})  # its coordinator loads, is away, is another broker
+ACLS_SHOWN = frozenset({0, 54})  # authorisation is off
 
 
 async def prove(
@@ -98,6 +103,8 @@ async def trespass(endpoint: Endpoint, password: Secret, ground: Ground) -> Proo
     if found is None:
         return Proof(False, _ms(started), f"login of {ground.app} refused", WRONG_PASSWORD)
     kind, reason = found.fault(ground)
+    if not reason and (riddle := found.riddle(ground)):
+        raise Rejected(SERVICE, riddle)
     return Proof(not reason, _ms(started), reason, kind)
 
 
@@ -113,14 +120,14 @@ class Tried:
 
     def fault(self, ground: Ground) -> tuple[str, str]:
         """(kind, reason); ("", "") when all is as it should be."""
-        if self.acls != _CLUSTER_AUTHORIZATION_FAILED:
+        if self.acls in ACLS_SHOWN:
             return SERVER_OPEN, (
                 "it may list all ACLs: authorisation is off, or everybody may do what no ACL is "
                 "about (allow.everyone.if.no.acl.found), or has rights on the cluster"
             )
-        if self.codes.get(ground.foreign) != TOPIC_AUTHORIZATION_FAILED:
+        if self.codes.get(ground.foreign) in _TOPIC_SHOWN:
             return NEIGHBOUR_OPEN, f"it may describe topic {ground.foreign}, which is another's"
-        if self.groups.get(ground.foreign_group) != _GROUP_AUTHORIZATION_FAILED:
+        if self.groups.get(ground.foreign_group) in _GROUP_SHOWN:
             return NEIGHBOUR_OPEN, f"it may use group {ground.foreign_group}, which is another's"
         if self.groups.get(ground.app) == _GROUP_AUTHORIZATION_FAILED:
             return NO_RIGHTS, f"it may not use its own group {ground.app}"
@@ -131,6 +138,27 @@ class Tried:
             if rights is not None and (lacks := _NEEDED - rights):
                 return NO_RIGHTS, f"it may not {' and '.join(sorted(lacks))} its own topic {topic}"
         return "", ""
+
+    def riddle(self, ground: Ground) -> str:
+        """The answers that mean neither that a door is open nor that it is shut; "" when there is
+        none."""
+        topics = (ground.foreign, ground.prefixed, *ground.topics)
+        asked: list[tuple[str, int | None, frozenset[int]]]
+        asked = [("ACLs", self.acls, ACLS_SHOWN | {CLUSTER_AUTHORIZATION_FAILED})]
+        asked += [
+            (f"topic {name}", self.codes.get(name), _TOPIC_SHOWN | {TOPIC_AUTHORIZATION_FAILED})
+            for name in topics
+        ]
+        asked += [
+            (f"group {name}", self.groups.get(name), _GROUP_SHOWN | {_GROUP_AUTHORIZATION_FAILED})
+            for name in (ground.foreign_group, ground.app)
+        ]
+        odd = [
+            f"{what}: {'no answer' if code is None else f'Kafka error {code}'}"
+            for what, code, plain in asked
+            if code not in plain
+        ]
+        return f"the broker's answers do not tell what it may do ({'; '.join(odd)})" if odd else ""
 
 
 async def _takes(endpoint: Endpoint, user: str, password: Secret) -> bool:

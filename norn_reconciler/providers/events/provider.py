@@ -23,9 +23,10 @@ from norn_reconciler.providers.events.diagnose import diagnose
 from norn_reconciler.providers.events.endpoint import Endpoint
 from norn_reconciler.providers.events.observe import marked, names_norn_user, observe
 from norn_reconciler.providers.events.plan import plan
+from norn_reconciler.providers.events.problems import reserved_user
 from norn_reconciler.providers.events.prove import Ground, fits, prove, trespass
 from norn_reconciler.providers.events.read import read_acls, read_topics
-from norn_reconciler.providers.events.section import EventsSection, variable
+from norn_reconciler.providers.events.section import EventsSection, refused_app_name, variable
 from norn_reconciler.providers.events.state import (
     MECHANISM,
     SERVICE,
@@ -107,7 +108,14 @@ class EventsProvider:
         return await observe(self._client, wanted, self._norn_apps, topics)
 
     def plan(self, wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]:
+        if refused := self._refused(wanted.app):
+            # The spec's checks say so first; this is the last door before the broker.
+            return Plan(problems=(reserved_user(wanted.app, refused),))
         return plan(wanted, observed)
+
+    def _refused(self, app: AppName) -> str | None:
+        username = self._client.username
+        return refused_app_name(app, frozenset() if username is None else frozenset({username}))
 
     async def apply(
         self, plans: Mapping[AppName, tuple[EventsAction, ...]], fence: Fence
@@ -120,9 +128,11 @@ class EventsProvider:
         return inventory.confirm(wanted, observed, done)
 
     def adoptable(self, wanted: Wanted[Desired], observed: Observed) -> Owned:
-        return inventory.adoptable(wanted, observed)
+        return {} if self._refused(wanted.app) else inventory.adoptable(wanted, observed)
 
     def recoverable(self, wanted: Wanted[Desired], observed: Observed, proven: bool) -> Owned:
+        if self._refused(wanted.app):
+            return {}
         return inventory.recoverable(wanted, observed, proven)
 
     async def fits(

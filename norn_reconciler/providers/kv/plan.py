@@ -162,11 +162,13 @@ def _removed(wanted: Wanted[Desired], observed: Observed) -> Iterator[KvAction]:
 
 def _warnings(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
     if observed.open_by:
-        yield _blocking(
+        yield Problem(
+            Severity.BLOCKING,
             "OpenToAll",
             f"keys of {wanted.desired.namespace}:* are anybody's who says a name: no password is "
             f"asked of {', '.join(observed.open_by)}",
             "; ".join(f"ACL SETUSER {user} off" for user in observed.open_by),
+            opens=True,
         )
     for namespace in sorted(former_namespaces(wanted.owned, wanted.desired.namespace)):
         yield Problem(

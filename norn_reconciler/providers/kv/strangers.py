@@ -88,15 +88,16 @@ def reaches(pattern: str, prefix: str) -> bool:
         for place in places:
             if place == len(tokens):
                 continue
-            if tokens[place] is None:
+            token = tokens[place]
+            if token is None:
                 ahead.add(place)
-            elif _takes(tokens[place] or "", char):
+            elif token.takes(char):
                 ahead.add(place + 1)
         places = _through_stars(tokens, ahead)
     return bool(places)
 
 
-def _through_stars(tokens: list[str | None], places: Iterable[int]) -> set[int]:
+def _through_stars(tokens: list[_One | None], places: Iterable[int]) -> set[int]:
     """These places in the pattern, and those behind stars that match nothing."""
     found: set[int] = set()
     for place in places:
@@ -113,45 +114,53 @@ def _literal_head(pattern: str) -> str:
     return pattern[: special[0]] if special else pattern
 
 
-def _tokens(pattern: str) -> list[str | None]:
-    """Of valkey's stringmatchlen: None for a star, `?`, `[…]`, `\\x`, or the character itself."""
-    tokens: list[str | None] = []
+@dataclass(frozen=True, slots=True)
+class _One:
+    """One character: of these ranges, or of none of them."""
+
+    ranges: tuple[tuple[str, str], ...]
+    negated: bool = False
+
+    def takes(self, char: str) -> bool:
+        return any(low <= char <= high for low, high in self.ranges) is not self.negated
+
+
+def _tokens(pattern: str) -> list[_One | None]:
+    """As valkey's stringmatchlen reads it. None is a star."""
+    tokens: list[_One | None] = []
     at = 0
     while at < len(pattern):
-        char = pattern[at]
-        end = at + 1
-        if char == "\\" and end < len(pattern):
-            end += 1
+        char, at = pattern[at], at + 1
+        if char == "*":
+            tokens.append(None)
+        elif char == "?":
+            tokens.append(_One((), negated=True))
         elif char == "[":
-            close = pattern.find("]", at + 1)
-            end = len(pattern) if close < 0 else close + 1
-        tokens.append(None if char == "*" else pattern[at:end])
-        at = end
+            token, at = _class(pattern, at)
+            tokens.append(token)
+        else:
+            if char == "\\" and at < len(pattern):
+                char, at = pattern[at], at + 1
+            tokens.append(_One(((char, char),)))
     return tokens
 
 
-def _takes(token: str, char: str) -> bool:
-    if token == "?":
-        return True
-    if token.startswith("\\"):
-        return token[1:] == char or token == char
-    if not token.startswith("["):
-        return token == char
-    inside = token[1:].removesuffix("]")
-    negated = inside.startswith("^")
-    return _in_class(inside[1:] if negated else inside, char) is not negated
-
-
-def _in_class(inside: str, char: str) -> bool:
-    at = 0
-    while at < len(inside):
-        if at + 2 < len(inside) and inside[at + 1] == "-":
-            low, high = sorted((inside[at], inside[at + 2]))
-            if low <= char <= high:
-                return True
-            at += 3
-            continue
-        if inside[at] == char and inside[at] != "\\":
-            return True
+def _class(pattern: str, at: int) -> tuple[_One, int]:
+    """What stands behind a `[`, and where it ends. A backslash takes the next character as it is,
+    but not as the end of a range; nor does a `]` there end the class."""
+    negated = pattern.startswith("^", at)
+    at += negated
+    ranges: list[tuple[str, str]] = []
+    while at < len(pattern) and pattern[at] != "]":
+        left = len(pattern) - at
+        if pattern[at] == "\\" and left > 1:
+            at += 1
+            ranges.append((pattern[at], pattern[at]))
+        elif left > 2 and pattern[at + 1] == "-":
+            low, high = sorted((pattern[at], pattern[at + 2]))
+            ranges.append((low, high))
+            at += 2
+        else:
+            ranges.append((pattern[at], pattern[at]))
         at += 1
-    return False
+    return _One(tuple(ranges), negated), at + 1

@@ -20,6 +20,13 @@ def grantee_text(name: str) -> str:
     return "PUBLIC" if name == PUBLIC else quoted(name)
 
 
+def revoke_membership(role: str, member: str, grantor: str) -> str:
+    """From 16 on a REVOKE takes what its own grantor gave, and nothing else. grantor: "" where he
+    is gone."""
+    by = f" GRANTED BY {quoted(grantor)}" if grantor else ""
+    return f"REVOKE {quoted(role)} FROM {quoted(member)}{by}"
+
+
 class Phase:
     """Order across a batch: what takes access away comes before what gives it.
 

@@ -32,6 +32,7 @@ from norn_reconciler.providers.postgres.client import CONNECTIONS, AdminClient, 
 from norn_reconciler.providers.postgres.database_actions import (
     AllowConnections,
     CreateDatabase,
+    CreateExtension,
     DropInvalidDatabase,
     InsideAction,
     SealDatabase,
@@ -41,6 +42,7 @@ from norn_reconciler.providers.postgres.reader_actions import (
     AdmitReader,
     CreateGroup,
     LetGroupConnect,
+    OpenToReaders,
 )
 from norn_reconciler.providers.postgres.remedies import remedy
 from norn_reconciler.providers.postgres.role_actions import CreateRole, JoinRole, SetPassword
@@ -53,15 +55,18 @@ _WITNESSED = (CreateRole, CreateGroup)  # made with a comment that names their a
 # Without these, nothing that follows could succeed.
 _GROUND = (JoinRole, CreateRole)
 # These make room or let somebody in, and need all that precedes them: not while anything that shuts
-# somebody out was refused, nor in a database that was not made.
+# somebody out was refused.
 _OPENING = (
     CreateDatabase,
     SealDatabase,
     AllowConnections,
-    InsideAction,
+    CreateExtension,
+    OpenToReaders,
     LetGroupConnect,
     AdmitReader,
 )
+# Without these, nobody can log in to do what is done inside.
+_ENTRY = (CreateDatabase, SealDatabase, AllowConnections, SetPassword)
 
 Verifiers = Mapping[Credential | None, str]
 Inside = Callable[[InsideAction, bool], Awaitable[None]]
@@ -100,7 +105,15 @@ class _Progress:
 
     def may(self, action: PostgresAction) -> bool:
         """Whether `action` needs nothing that failed."""
-        return not self.ended and (self.error is None or not isinstance(action, _OPENING))
+        if self.ended or self.error is None:
+            return not self.ended
+        if isinstance(action, InsideAction) and not self.entered:
+            return False
+        return not isinstance(action, _OPENING)
+
+    @property
+    def entered(self) -> bool:
+        return all(a in self.done for a in self.plan if isinstance(a, _ENTRY))
 
 
 @dataclass(frozen=True, slots=True)

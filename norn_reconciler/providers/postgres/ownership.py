@@ -221,7 +221,12 @@ def recoverable(wanted: Wanted[Desired], observed: Observed, proven: bool) -> Ow
     a database has none but the role that owns it."""
     name, role = wanted.desired.database, observed.role
     rows: dict[tuple[str, str], Held] = {}
-    if name is None or role is None or role.oid == BOOTSTRAP_OID:
+    if name is None or (role is not None and role.oid == BOOTSTRAP_OID):
+        return rows
+    group = observed.group
+    if group is not None and (GROUP, group.name) not in wanted.owned and _witnessed(wanted, group):
+        rows[GROUP, group.name] = _adopted(GROUP, group.name, group.oid)
+    if role is None:
         return rows
     ours = role_standing(wanted, observed) is Standing.OURS
     if (ROLE, role.name) not in wanted.owned and (proven or _witnessed(wanted, role)):
@@ -236,9 +241,6 @@ def recoverable(wanted: Wanted[Desired], observed: Observed, proven: bool) -> Ow
         and (DATABASE, name) not in wanted.owned
     ):
         rows[DATABASE, name] = _adopted(DATABASE, name, database.oid)
-    group = observed.group
-    if group is not None and (GROUP, group.name) not in wanted.owned and _witnessed(wanted, group):
-        rows[GROUP, group.name] = _adopted(GROUP, group.name, group.oid)
     return rows
 
 

@@ -171,6 +171,7 @@ def _shut_out_members(role: Role) -> Iterator[PostgresAction]:
     for member in sorted(role.members):
         if member.other_is_app:
             yield RevokeMembership(*_role(role), member.member, member.grantor)
+    yield from sharing.leave(role)
 
 
 def _database(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from norn_reconciler.model.plan import Effect, Problem, Severity, Wanted
-from norn_reconciler.providers.postgres.actions import PostgresAction, quoted
+from norn_reconciler.providers.postgres.actions import PostgresAction, quoted, revoke_membership
 from norn_reconciler.providers.postgres.database_actions import SetOwner
 from norn_reconciler.providers.postgres.ownership import (
     Standing,
@@ -24,7 +24,10 @@ from norn_reconciler.providers.postgres.state import (
     POWERFUL,
     PUBLIC,
     ROLE,
+    Database,
     Desired,
+    Grant,
+    Member,
     Observed,
     Reach,
     Role,
@@ -110,7 +113,8 @@ def _blocking(
                 Severity.BLOCKING,
                 "Conflict",
                 f"role {group} exists already and norn did not make it",
-                "give it another name",
+                f"as a superuser: ALTER ROLE {quoted(group)} RENAME TO …, "
+                f"or DROP ROLE {quoted(group)}",
             )
         )
     database = observed.databases.get(name)
@@ -163,19 +167,21 @@ _REACHED = {
 
 
 def _reaches(role: Role) -> Iterator[Problem]:
-    """What the role can do by being in another one, and whose role can act as this one. Told on
-    both sides: either app's isolation is broken by it."""
+    """What the role can do by being in another one, and whose role can act as this one, where norn
+    may not end it. Told on both sides: either app's isolation is broken by it."""
     # One membership may lead to many roles: the nearest stands for all.
     nearest: dict[tuple[str, str, str], Reach] = {}
     for reach in sorted(role.reaches, key=lambda r: (r.role != r.cut_role, r)):
-        nearest.setdefault((reach.cut_role, reach.cut_member, reach.grantor), reach)
+        if not reach.mends:
+            nearest.setdefault((reach.cut_role, reach.cut_member, reach.grantor), reach)
     for reach in nearest.values():
         how = "" if reach.cut_role == reach.role else f", by way of {reach.cut_role}"
         yield Problem(
-            Severity.WARNING if reach.mends else Severity.BLOCKING,
+            Severity.BLOCKING,
             POWER,
             f"role {reach.member} is a member of {reach.role}, {_REACHED[reach.kind]}{how}",
-            f"norn revokes it in the round of {reach.cut_role}" if reach.mends else _cut(reach),
+            _cut(reach),
+            opens=True,
         )
     for reach in sorted(role.reached_by):
         if not reach.mends:
@@ -185,12 +191,12 @@ def _reaches(role: Role) -> Iterator[Problem]:
                 f"role {reach.member}, of another app, is a member of {role.name} by way of "
                 f"{reach.cut_member} and can act as it",
                 _cut(reach),
+                opens=True,
             )
 
 
 def _cut(reach: Reach) -> str:
-    by = f" GRANTED BY {quoted(reach.grantor)}" if reach.grantor else ""
-    return f"as a superuser: REVOKE {quoted(reach.cut_role)} FROM {quoted(reach.cut_member)}{by}"
+    return f"as a superuser: {revoke_membership(reach.cut_role, reach.cut_member, reach.grantor)}"
 
 
 def _foreign_members(role: Role) -> Iterator[Problem]:
@@ -201,7 +207,7 @@ def _foreign_members(role: Role) -> Iterator[Problem]:
                 Severity.WARNING,
                 "ForeignMembership",
                 f"role {member.member} is a member of {role.name} and can act as it",
-                f"if that is not meant: REVOKE {quoted(role.name)} FROM {quoted(member.member)}",
+                _end(member),
             )
     for member in sorted(role.member_of):
         if not member.other_is_app and member.role not in told:
@@ -209,8 +215,13 @@ def _foreign_members(role: Role) -> Iterator[Problem]:
                 Severity.WARNING,
                 "ForeignMembership",
                 f"role {role.name} is a member of {member.role} and has its rights",
-                f"if that is not meant: REVOKE {quoted(member.role)} FROM {quoted(role.name)}",
+                _end(member),
             )
+
+
+def _end(member: Member) -> str:
+    revoke = revoke_membership(member.role, member.member, member.grantor)
+    return f"if that is not meant: {revoke}"
 
 
 def _readers(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
@@ -270,9 +281,18 @@ def _foreign_grants(wanted: Wanted[Desired], observed: Observed) -> Iterator[Pro
                 "ForeignGrant",
                 f"{grant.grantee} has {grant.privilege} on database {database.name}; "
                 "norn leaves it alone",
-                f"if that is not meant: REVOKE {grant.privilege} ON DATABASE "
-                f"{quoted(database.name)} FROM {quoted(grant.grantee)}",
+                f"if that is not meant: {_revoke(grant, database)}",
             )
+
+
+def _revoke(grant: Grant, database: Database) -> str:
+    """Whatever GRANTED BY says, the server revokes as the owner, or as whoever revokes."""
+    what = (
+        f"REVOKE {grant.privilege} ON DATABASE {quoted(database.name)} FROM {quoted(grant.grantee)}"
+    )
+    if grant.grantor == database.owner:
+        return what
+    return f"SET ROLE {quoted(grant.grantor)}; {what}; RESET ROLE"
 
 
 def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:

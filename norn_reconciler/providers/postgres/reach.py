@@ -77,10 +77,13 @@ SELECT t.up, a.rolname, member.rolname, t.rolname, t.kind,
        cut_role.rolname NOT LIKE '%%{READERS}'
        AND coalesce(starts_with(shobj_description(cut_role.oid, 'pg_authid'), %(ours)s), false)
        AND coalesce(starts_with(shobj_description(cut_member.oid, 'pg_authid'), %(ours)s), false)
-       AND CASE WHEN %(version)s < 160000 THEN NOT cut_role.rolsuper
+       AND CASE WHEN admin.rolsuper THEN true
+                WHEN cut_role.rolsuper THEN false
+                WHEN %(version)s < 160000 AND admin.rolcreaterole THEN true
                 ELSE pg_has_role(cut_role.oid, 'MEMBER WITH ADMIN OPTION')
-                     AND pg_has_role(t.grantor, 'USAGE') END
+                     AND (%(version)s < 160000 OR pg_has_role(t.grantor, 'USAGE')) END
   FROM told t
+  JOIN pg_roles admin ON admin.rolname = current_user
   JOIN asked a ON a.oid = t.asked
   JOIN pg_roles member ON member.oid = t.member
   JOIN pg_roles cut_role ON cut_role.oid = t.cut_role

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from norn_reconciler.model.plan import Effect
-from norn_reconciler.providers.postgres.actions import Phase, PostgresAction, quoted
+from norn_reconciler.providers.postgres.actions import (
+    Phase,
+    PostgresAction,
+    quoted,
+    revoke_membership,
+)
 from norn_reconciler.providers.postgres.database_actions import InsideAction
 
 
@@ -93,7 +98,7 @@ class AdmitReader(PostgresAction):
 
 @dataclass(frozen=True, slots=True)
 class DismissReader(PostgresAction):
-    """Shuts an app out that the spec no longer lets in. grantor: "" where he is gone."""
+    """Shuts an app out that the spec no longer lets in."""
 
     reader: str
     grantor: str
@@ -104,5 +109,4 @@ class DismissReader(PostgresAction):
     destructive: ClassVar[bool] = True
 
     def summary(self) -> str:
-        by = f" GRANTED BY {quoted(self.grantor)}" if self.grantor else ""
-        return f"REVOKE {quoted(self.name)} FROM {quoted(self.reader)}{by}"
+        return revoke_membership(self.name, self.reader, self.grantor)

@@ -178,7 +178,8 @@ def _(action: DismissReader, version: int, verifier: str) -> list[Composed]:
 def _revoke_membership(role: str, member: str, grantor: str, version: int) -> Composed:
     revoke = SQL("REVOKE {} FROM {}").format(Identifier(role), Identifier(member))
     if version >= 160000:  # else it means grants of our own only, and says nothing
-        revoke += SQL(" GRANTED BY {}").format(Identifier(grantor))
+        # What the member handed on goes with it: the server refuses else.
+        revoke += SQL(" GRANTED BY {} CASCADE").format(Identifier(grantor))
     return revoke
 
 

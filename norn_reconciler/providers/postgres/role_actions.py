@@ -7,12 +7,17 @@ from typing import ClassVar
 
 from norn_reconciler.model.plan import Effect
 from norn_reconciler.model.secret import Credential
-from norn_reconciler.providers.postgres.actions import Phase, PostgresAction, quoted
+from norn_reconciler.providers.postgres.actions import (
+    Phase,
+    PostgresAction,
+    quoted,
+    revoke_membership,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class RevokeMembership(PostgresAction):
-    """Takes another norn app's role out of this app's role. grantor: "" where he is gone."""
+    """Takes one norn app's role out of another's."""
 
     member: str
     grantor: str
@@ -21,8 +26,7 @@ class RevokeMembership(PostgresAction):
     phase: ClassVar[int] = Phase.REVOKE
 
     def summary(self) -> str:
-        by = f" GRANTED BY {quoted(self.grantor)}" if self.grantor else ""
-        return f"REVOKE {quoted(self.name)} FROM {quoted(self.member)}{by}"
+        return revoke_membership(self.name, self.member, self.grantor)
 
     @property
     def expected(self) -> str:

@@ -90,10 +90,19 @@ def shut_out(wanted: Wanted[Desired], observed: Observed) -> Iterator[PostgresAc
             yield RevokeMembership(*key, member.member, member.grantor)
         if member.member not in wanted.desired.readers:
             out.add(member.member)
+    yield from leave(group)
     for reader in sorted(left | out):
         for database in own_databases(wanted, observed):
             if reader in out or database.sessions.get(reader):
                 yield EndSessions(*key, reader, database.name)
+
+
+def leave(role: Role) -> Iterator[PostgresAction]:
+    """What an app's role or group must not be in. Whose that is shuts it out as well, unless that
+    app is paused or forgotten."""
+    cuts = {(r.cut_role, r.cut_member, r.grantor) for r in role.reaches if r.mends}
+    for name, member, grantor in sorted(cuts):
+        yield RevokeMembership(ROLE, name, member, grantor)
 
 
 def _stays(member: Member, wanted: Wanted[Desired], observed: Observed) -> bool:

@@ -94,7 +94,7 @@ class Reach:
     """`member`, an app's role, can act as `role` or has its rights, directly or through others.
 
     kind: what `role` is (APP_ROLE, NORN_ROLE, POWERFUL). cut_role, cut_member, grantor: the
-    membership to revoke. mends: norn revokes that one itself, in the round of cut_role's app.
+    membership to revoke. mends: the server lets norn do that itself, and both are apps' roles.
     """
 
     member: str

@@ -77,7 +77,7 @@ class Take(Action):
 
 @dataclass
 class Boxes:
-    """A service that holds boxes: name → "whole", "bent" or "closed"."""
+    """A service that holds boxes: name → "whole", "bent", "closed" or "for all"."""
 
     key: str = "box"
     title: str = "Boxes"
@@ -121,6 +121,9 @@ class Boxes:
                     actions.append(Make(*key))
             elif held is None:
                 problems.append(Problem(Severity.BLOCKING, "Conflict", f"{name} is not ours"))
+            elif observed[name] == "for all":
+                text = f"{name} is everybody's"
+                problems.append(Problem(Severity.BLOCKING, "OpenToAll", text, opens=True))
             elif observed[name] != "whole":
                 actions.append(Repair(*key))
         for (kind, name), _ in sorted(wanted.owned.items()):

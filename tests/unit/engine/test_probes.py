@@ -139,6 +139,59 @@ async def test_an_app_is_ready_only_after_its_isolation_was_tried() -> None:
     assert checks == [False, False, True, True]
 
 
+async def test_what_a_look_found_open_is_said_of_the_isolation_until_it_is_shut() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    world.service.server["one"] = "for all"
+    world.clock.now += 1
+    await world.round()
+    shown = world.book.records[A].conditions["IsolationVerified"]
+    assert (shown.status, shown.reason) == ("False", "OpenToAll")
+    assert shown.message == "box: one is everybody's"
+    assert world.store.events().count(logs.ISOLATION_FAILED) == 1
+    tried, written = len(world.service.neighbours), len(world.store.changes)
+    world.clock.now += 1
+    await world.round()
+    assert len(world.service.neighbours) == tried, "no login is needed to know"
+    assert len(world.store.changes) == written, "and a second look tells nothing new"
+    world.service.server["one"] = "whole"
+    world.clock.now += 1
+    await world.round()
+    assert world.book.records[A].conditions["IsolationVerified"].reason == "Verified"
+    assert world.book.records[A].conditions["Ready"].status == "True"
+
+
+async def test_what_was_opened_while_norn_was_away_is_said_in_the_first_round() -> None:
+    world = World()
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    inventory = {"box": {app: rows for (_, app), rows in world.book.inventory().items()}}
+    services = {"box": {A: world.book.service("box", A)}}
+    again = World(service=world.service, delivery=world.delivery)
+    again.book.load(Snapshot(world.book.records, inventory, services), 2)
+    again.service.server["one"] = "for all"
+    await again.engine.accept(fleet(member("a", "one")))
+    await again.round()
+    assert again.book.records[A].conditions["IsolationVerified"].reason == "OpenToAll"
+
+
+async def test_a_new_password_counts_though_the_place_is_open() -> None:
+    world = World()
+    apply = world.service.apply
+
+    async def opened(plans, fence):
+        done = await apply(plans, fence)
+        world.service.server["one"] = "for all"
+        return done
+
+    world.service.apply = opened  # type: ignore[method-assign]
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    assert world.book.records[A].conditions["IsolationVerified"].reason == "OpenToAll"
+    assert world.book.service("box", A).mark is not None
+
+
 async def test_what_was_tried_of_a_state_that_did_not_last_does_not_count() -> None:
     world = World()
     apply = world.service.apply

@@ -451,6 +451,14 @@ def test_a_foreign_grant_is_reported_with_what_to_type() -> None:
             "--allow-principal 'User:*' --operation CreateTokens --user-principal 'mail'",
         ),
         (
+            AclBinding("User:*", "USER", "mail", "LITERAL", "10.0.0.7", "ALLOW", "CREATE_TOKENS"),
+            Severity.BLOCKING,
+            "OpenToAll",
+            "kafka-acls --bootstrap-server HOST:PORT --command-config ADMIN --remove "
+            "--allow-principal 'User:*' --allow-host '10.0.0.7' --operation CreateTokens "
+            "--user-principal 'mail'",
+        ),
+        (
             AclBinding("User:*", "TOPIC", "in", "LITERAL", "*", "DENY", "WRITE"),
             Severity.WARNING,
             "ForeignDeny",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from norn_reconciler.providers.events.acl import AclBinding
-from norn_reconciler.providers.events.powers import other_admins
+from norn_reconciler.model.plan import Severity
+from norn_reconciler.providers.events.acl import AclBinding, wanted_acls
+from norn_reconciler.providers.events.powers import other_admins, unknown_users
 
 
 def acl(kind: str, name: str, operation: str, who: str = "User:eve", **more: str) -> AclBinding:
@@ -57,3 +58,15 @@ def test_all_powers_of_one_are_one_warning() -> None:
         "--operation alter,create --cluster; rpk security acl delete --allow-principal 'User:eve' "
         "--allow-host '*' --operation all --topic '*' --resource-pattern-type literal"
     ]
+
+
+def test_users_that_nobody_of_norns_knows_are_listed() -> None:
+    acls = [*wanted_acls("mail", ["in"]), acl("TOPIC", "in", "READ")]
+    assert unknown_users({"mail", "norn"}, acls, "norn") == []
+    (found,) = unknown_users({"norn", "mail", "eve", "bob"}, acls, "norn")
+    assert (found.severity, found.reason) == (Severity.WARNING, "UnknownUsers")
+    assert "bob, eve" in found.message
+    assert "rpk security user delete" in found.remedy
+    many = {f"u{n}" for n in range(7)}
+    (found,) = unknown_users(many, (), None)
+    assert "u0, u1, u2, u3, u4 and 2 more" in found.message

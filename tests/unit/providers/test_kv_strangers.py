@@ -21,7 +21,9 @@ from norn_reconciler.providers.kv.strangers import is_admin, is_app, reaches, st
         ("*cart", True), ("\\shop:*", True), ("shop*", True), ("shop:[ab]c", True),
         ("shop", False), ("shopping:*", False), ("shop-eu:*", False), ("[^s]hop:*", False),
         ("[a-r]hop:*", False), ("shop.*", False), ("bank:*", False), ("sh", False), ("", False),
-        ("shop?x", True), ("sho?x", False),
+        ("shop?x", True), ("sho?x", False), ("sh[\\]o]p:*", True), ("sh[\\]x]op:*", False),
+        ("[\\a-z]hop:*", False), ("[\\s-z]hop:*", True), ("[a-]s]hop:*", True),
+        ("[]s]hop:*", False), ("[^]hop:*", True), ("shop[^", True), ("sh[n-\\]]p:*", False),
     ],
 )  # fmt: skip
 def test_patterns(pattern: str, reached: bool) -> None:

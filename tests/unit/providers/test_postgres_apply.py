@@ -15,6 +15,7 @@ from norn_reconciler.providers.postgres.apply import Applier
 from norn_reconciler.providers.postgres.database_actions import (
     AllowConnections,
     CreateDatabase,
+    CreateExtension,
     HardenSchema,
     RevokeRight,
     SealDatabase,
@@ -39,6 +40,7 @@ OPEN = AllowConnections(*DATABASE)
 MAKE = CreateRole(*KEY, 5, CREDENTIAL, "x")
 CREATE, SEAL = CreateDatabase(*DATABASE, APP), SealDatabase(*DATABASE)
 HARDEN = HardenSchema(*DATABASE, APP, CREDENTIAL)
+EXTEND = CreateExtension(*DATABASE, APP, CREDENTIAL, "hstore")
 COMMENT = CommentRole(*KEY, "x")
 POWER = DropPower(*KEY, "NOSUPERUSER", "SUPERUSER")
 
@@ -78,10 +80,12 @@ async def done(client: Client, *plan: PostgresAction) -> Applied:
         (("SUPERUSER",), (LIFT, CLOSE, POWER), (LIFT, CLOSE)),
         # nothing is opened past a door that does not shut
         (("REVOKE",), (CLOSE, OPEN, HARDEN), ()),
+        (("REVOKE",), (CLOSE, HARDEN, EXTEND), (HARDEN,)),
         (("REVOKE",), (REVOKE, LIFT, CREATE, SEAL, HARDEN), (LIFT,)),
         # what a thing needs
         (("CREATE ROLE",), (MAKE, COMMENT, CREATE, SEAL, HARDEN), ()),
         (("CREATE DATABASE",), (LIFT, CREATE, SEAL, HARDEN), (LIFT,)),
+        (("PASSWORD",), (PASSWORD, CLOSE, HARDEN), (CLOSE,)),
         (("GRANT",), (JoinRole(*KEY, "norn_admin", 180004), LIFT, CLOSE), ()),
         ((), (REVOKE, LIFT, CREATE, SEAL, HARDEN), (REVOKE, LIFT, CREATE, SEAL, HARDEN)),
     ],

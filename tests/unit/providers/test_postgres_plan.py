@@ -495,34 +495,48 @@ def test_doctor_is_silent_on_a_good_server_and_loud_on_trust() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reach", "severity", "remedy"),
+    ("reach", "remedy"),
     [
         (
             Reach(APP, "victim", "app", "helper", APP, "postgres"),
-            Severity.BLOCKING,
             f'as a superuser: REVOKE helper FROM "{APP}" GRANTED BY postgres',
         ),
         (
             Reach(APP, "pg_monitor", "power", "pg_monitor", APP, ""),
-            Severity.BLOCKING,
             f'as a superuser: REVOKE pg_monitor FROM "{APP}"',
-        ),
-        (
-            Reach(APP, "victim", "app", "victim", APP, "norn_admin", mends=True),
-            Severity.WARNING,
-            "norn revokes it in the round of victim",
         ),
     ],
 )
-def test_what_a_role_reaches_by_membership(reach: Reach, severity: Severity, remedy: str) -> None:
+def test_what_a_role_reaches_by_membership(reach: Reach, remedy: str) -> None:
     foreign = Member("pg_monitor", APP, "", other_is_app=False)
     role = replace(ROLE, reaches=frozenset({reach}), member_of=frozenset({foreign}))
     found = plan(wanted(), observed(role, DATABASE))
     told = [(p.severity, p.remedy) for p in found.problems if p.reason == "PowerByMembership"]
-    assert told == [(severity, remedy)]
+    assert told == [(Severity.BLOCKING, remedy)]
     others = [p.reason for p in found.problems if p.reason != "PowerByMembership"]
     assert others == ([] if reach.cut_role == "pg_monitor" else ["ForeignMembership"])
     assert found.actions == (), "it stops no repair, and is none"
+
+
+@pytest.mark.parametrize("member", [APP, f"{APP}.readers"])
+def test_what_norn_may_revoke_it_revokes_itself(member: str) -> None:
+    """Whatever became of the other app: one that is forgotten has no round."""
+    reach = Reach(APP, "victim", "app", "victim", member, "norn_admin", mends=True)
+    further = replace(reach, role="another", kind="power")  # the same membership leads there, too
+    role = replace(ROLE, reaches=frozenset({reach, further}))
+    found = plan(wanted(), observed(role, DATABASE))
+    assert shown(found) == [f"REVOKE victim FROM {quoted(member)} GRANTED BY norn_admin"]
+    assert found.problems == ()
+
+
+def test_a_foreign_membership_is_revoked_by_whoever_granted_it() -> None:
+    guest = Member(APP, "guest", "the boss", other_is_app=False)
+    host = Member("host", APP, "", other_is_app=False)  # its grantor is gone
+    role = replace(ROLE, members=frozenset({guest}), member_of=frozenset({host}))
+    assert [p.remedy for p in plan(wanted(), observed(role, DATABASE)).problems] == [
+        f'if that is not meant: REVOKE "{APP}" FROM guest GRANTED BY "the boss"',
+        f'if that is not meant: REVOKE host FROM "{APP}"',
+    ]
 
 
 def test_who_reaches_a_role_through_somebody_else() -> None:

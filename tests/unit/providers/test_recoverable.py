@@ -10,6 +10,7 @@ from norn_reconciler.model.inventory import Held, HeldState, Origin, Owned
 from norn_reconciler.providers.events import inventory as events_rows
 from norn_reconciler.providers.events.acl import AclBinding, wanted_acls
 from norn_reconciler.providers.events.observe import marked
+from norn_reconciler.providers.events.provider import EventsProvider
 from norn_reconciler.providers.kv import inventory as kv_rows
 from norn_reconciler.providers.kv.rules import app_rules
 from norn_reconciler.providers.kv.state import USER
@@ -40,6 +41,26 @@ def test_a_role_by_its_comment_or_its_password_and_what_it_owns() -> None:
     }
     other = postgres.observed(replace(postgres.ROLE, comment="norn: app other"))
     assert ownership.recoverable(lost, other, False) == {}
+
+
+def test_a_group_of_readers_by_its_comment_whatever_became_of_the_owner() -> None:
+    """A readers' group outlives a role that was dropped."""
+    desired = replace(postgres.DESIRED, readers=("reader",))
+    lost = postgres.wanted(desired, {}, applied=None)
+    group = postgres.Role(f"{postgres.APP}.readers", 111, comment=postgres.ROLE.comment)
+    seen = replace(postgres.observed(None), group=group)
+    assert set(ownership.recoverable(lost, seen, False)) == {("group", group.name)}
+    blocked = postgres.plan(lost, seen).blocked
+    assert blocked is not None
+    assert blocked.remedy.startswith("norn recover mail-agent")
+    theirs = replace(seen, group=replace(group, comment=None))
+    assert ownership.recoverable(lost, theirs, False) == {}
+    blocked = postgres.plan(lost, theirs).blocked
+    assert blocked is not None
+    assert blocked.remedy == (
+        'as a superuser: ALTER ROLE "mail-agent.readers" RENAME TO …, '
+        'or DROP ROLE "mail-agent.readers"'
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,6 +133,24 @@ def test_a_scram_user_by_its_acls_and_topics_by_theirs() -> None:
     absent = events.server(topics, mechanisms={})
     assert events_rows.recoverable(lost, absent, True) == {}
     assert events_rows.recoverable(events.gone({}), seen, True) == {}
+
+
+def test_what_is_reserved_is_never_recovered() -> None:
+    """Whatever an administrator granted: a topic of the broker's, or the user norn logs in as."""
+    lost = events.wanted("in", "_audit", owned={SCRAM: Held(*SCRAM)})
+    topics = {name: events.TopicState(f"id-{name}", 1, 1) for name in ("in", "_audit")}
+    seen = events.server(topics, acls=wanted_acls(events.APP, ["in", "_audit"]))
+    for proven in (False, True):
+        assert set(events_rows.recoverable(lost, seen, proven)) == {TOPIC}
+    reasons = [problem.reason for problem in events.PROVIDER.plan(lost, seen).problems]
+    assert sorted(reasons) == ["Conflict", "NameReserved"]
+    norns = EventsProvider(brokers="localhost:9", username=events.APP)
+    for row_of in (norns.adoptable, lambda *of: norns.recoverable(*of, True)):
+        assert row_of(events.wanted("in", owned={}), events.server()) == {}
+    plan = norns.plan(events.wanted("in"), events.server(acls=()))
+    assert plan.actions == ()
+    assert plan.blocked is not None
+    assert plan.blocked.reason == "NameReserved"
 
 
 def test_an_app_keeps_its_acls_on_a_topic_that_an_older_norn_db_does_not_know() -> None:
