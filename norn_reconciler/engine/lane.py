@@ -37,7 +37,7 @@ from norn_reconciler.model.outcome import (
     Outcome,
     RequeueAfter,
 )
-from norn_reconciler.model.plan import Effect, Severity
+from norn_reconciler.model.plan import Effect, Severity, Wanted
 from norn_reconciler.model.ports import AnyProvider, Fence
 from norn_reconciler.model.secret import LOST, Credential, CredentialMark
 from norn_reconciler.model.status import Event
@@ -86,20 +86,21 @@ class Lane:
         Raises LeaseLost and StoreUnavailable: nothing was applied without its claim."""
         began = self._clock()
         cases = self._wanted(names)
+        asked = {name: case for name, case in cases.items() if case.error is None}
         try:
-            await self._observe(cases)
-            self._plan(cases)
-            await self._logins.look_ahead([c for c in cases.values() if c.resets_password])
-            acting = self._chunk(cases)
+            await self._observe(asked)
+            self._plan(asked)
+            await self._logins.look_ahead([c for c in asked.values() if c.resets_password])
+            acting = self._chunk(asked)
             if acting and self._may_write(acting):
                 await self._claim(acting)
                 acting = self._unmoved(acting)
                 await self._apply(acting)
-                await self._verify(acting, cases)
-            await self._logins.probe(cases)
-            self._endpoint_answers(cases)
+                await self._verify(acting, asked)
+            await self._logins.probe(asked)
+            self._endpoint_answers(asked)
         except ServiceError as fault:
-            self._endpoint_fault(cases, fault)
+            self._endpoint_fault(asked, fault)
         reports = tuple(self._conclude(case, began) for case in cases.values())
         await self._ledger.report(reports)
         return reports
@@ -110,6 +111,7 @@ class Lane:
             self._backoff.succeeded(app)
 
     def _wanted(self, names: Sequence[AppName]) -> dict[AppName, Case]:
+        """What each starts from. Where that can't be made there is only an error to tell."""
         cases: dict[AppName, Case] = {}
         key = self.provider.key
         for name in names:
@@ -119,7 +121,9 @@ class Lane:
             try:
                 wanted = wanted_of(self.provider, self._ledger, name, self._desired)
             except Exception as fault:  # one app's surprise must not stop the fleet
-                surprised(self.provider.key, name, fault)
+                owned, row = self._ledger.owned(key, name), self._ledger.service(key, name)
+                cases[name] = Case(entry, owned, Wanted(name, None, owned, row.mark))
+                cases[name].error = surprised(key, name, fault)
                 continue
             if wanted is not None:
                 mark = self._kept[name].digest

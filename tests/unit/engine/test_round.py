@@ -11,6 +11,7 @@ from norn_reconciler import logs
 from norn_reconciler.engine.book import Book
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.guard import Limits, loss_digest
+from norn_reconciler.engine.lane import ENDPOINT
 from norn_reconciler.engine.operations import Operations, adoption
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import (
@@ -159,6 +160,50 @@ async def test_an_app_whose_plan_crashes_leaves_the_others_converged(monkeypatch
     await world.round()
     assert isinstance(world.outcome("a"), Converged)
     assert isinstance(world.outcome("b"), Failed)
+
+
+async def test_an_app_whose_wish_cannot_be_made_says_so_and_what_waits_for_it_ends() -> None:
+    world = World()
+    operations = Operations(world.engine, world.store, world.clock)
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two")))
+    await world.round()
+    desired = world.service.desired
+
+    def crash(app, credential):
+        if app.name == "b":
+            raise ZeroDivisionError
+        return desired(app, credential)
+
+    world.service.desired = crash  # type: ignore[method-assign]
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two", "three")))
+    world.store.operations[1] = Operation(1, "reconcile", AppName("b"))
+    await operations.work()
+    await world.round()
+    await operations.work()
+    assert isinstance(world.outcome("a"), Converged)
+    assert isinstance(world.outcome("b"), Failed)
+    assert world.service.observations[-1] == {"a"}, "nothing to look for"
+    assert world.store.operations[1].state is OperationState.FAILED
+    assert "ZeroDivisionError" in world.store.operations[1].result
+    assert world.book.records[AppName("b")].conditions["BoxesReady"].status == "False"
+
+
+async def test_what_was_not_asked_says_nothing_of_a_dead_endpoint() -> None:
+    world = World()
+    world.service.down = Unavailable("box", "connection refused")
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+
+    def crash(app, credential):
+        raise ZeroDivisionError
+
+    desired, world.service.desired = world.service.desired, crash  # type: ignore[method-assign]
+    lane = world.engine.lanes["box"]
+    lane._kept.clear()
+    await world.round()
+    assert isinstance(world.outcome("a"), Failed)
+    world.service.desired = desired  # type: ignore[method-assign]
+    assert lane._backoff.failing(ENDPOINT), "nobody has spoken to it since"
 
 
 async def test_a_dead_endpoint_keeps_one_timer_and_recovers() -> None:
