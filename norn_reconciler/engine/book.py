@@ -165,7 +165,8 @@ class Book(Mirror):
             if report.owned is not None:
                 draft.events += self._retained(report)
                 draft.inventory[key] = report.owned
-            if report.record is not None:
+            # Otherwise another password is wanted meanwhile, or was found: look again first.
+            if report.record is not None and report.known == self.service(*key):
                 draft.services[key] = report.record
         draft.events += report.events
         self.heard[key] = Heard(report.entry, report.outcome, report.began)

@@ -122,13 +122,12 @@ class Lane:
                 wanted = wanted_of(self.provider, self._ledger, name, self._desired)
             except Exception as fault:  # one app's surprise must not stop the fleet
                 owned, row = self._ledger.owned(key, name), self._ledger.service(key, name)
-                cases[name] = Case(entry, owned, Wanted(name, None, owned, row.mark))
+                cases[name] = Case(entry, owned, Wanted(name, None, owned, row.mark), row)
                 cases[name].error = surprised(key, name, fault)
                 continue
             if wanted is not None:
-                mark = self._kept[name].digest
-                settled = self._ledger.service(key, name).desired_digest == mark
-                cases[name] = Case(entry, wanted.owned, wanted, mark, settled)
+                kept, row = self._kept[name], self._ledger.service(key, name)
+                cases[name] = Case(entry, wanted.owned, wanted, row, kept.credential, kept.digest)
         return cases
 
     def _desired(self, app: App, credential: Credential) -> object:
@@ -267,8 +266,7 @@ class Lane:
 
     def _plan_again(self, case: Case) -> None:
         if case.proof is not None and case.proof.ok:
-            mark = self._ledger.credential(case.wanted.app, self.provider.key).mark
-            case.wanted = replace(case.wanted, applied=mark)
+            case.wanted = replace(case.wanted, applied=case.login.mark)
         # What confirm learns (ids, what was done inside) belongs to what the plan is held to.
         before = case.wanted
         try:
@@ -317,8 +315,7 @@ class Lane:
             except Exception as fault:  # as in _wanted
                 case.error = case.error or surprised(self.provider.key, app, fault)
         outcome = self._outcome(case)
-        before = self._ledger.service(key, app)
-        after = before
+        before = after = case.record
         if case.acted and case.proof is not None and case.proof.ok:
             after = replace(after, mark=case.wanted.applied)
         if case.password_lost:
@@ -331,6 +328,7 @@ class Lane:
             key,
             case.entry,
             case.base,
+            case.record,
             outcome,
             began,
             owned,

@@ -502,6 +502,47 @@ async def test_a_rotation_runs_until_the_new_password_is_delivered() -> None:
     assert world.book.service("box", a).mark.fingerprint != DUE
 
 
+@pytest.mark.parametrize("during", ["observe", "apply", "prove", "trespass", "report"])
+async def test_a_rotation_that_begins_during_a_round_is_not_taken_for_done(during: str) -> None:
+    """The round sets and proves the password that it began with."""
+    world, a = World(Locks()), AppName("a")
+    operations = Operations(world.engine, world.store, world.clock)
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    await world.engine.accept(fleet(member("a", "one", "two")))
+    world.store.operations[1] = Operation(1, "rotate", a)
+    used: list[int] = []
+    prove, trespass = world.service.prove, world.service.trespass
+
+    async def proves(app, credential):
+        used.append(credential.mark.generation)
+        return await prove(app, credential)
+
+    async def trespasses(app, credential, neighbour):
+        used.append(credential.mark.generation)
+        return await trespass(app, credential, neighbour)
+
+    world.service.prove = proves  # type: ignore[method-assign]
+    world.service.trespass = trespasses  # type: ignore[method-assign]
+    where = world.book if during == "report" else world.service
+    step = getattr(where, during)
+
+    async def meanwhile(*arguments):
+        await operations.work()
+        return await step(*arguments)
+
+    setattr(where, during, meanwhile)
+    await world.round()
+    mark = world.book.service("box", a).mark
+    assert (mark.fingerprint, mark.generation) == (DUE, 2), "no server has it yet"
+    assert set(used) == {1}
+    await world.round()
+    mark = world.book.service("box", a).mark
+    assert (mark.fingerprint, mark.generation) == ("f" * 8, 2)
+    await operations.work()
+    assert world.store.operations[1].state is OperationState.DONE
+
+
 async def test_what_was_adopted_is_counted_in_words() -> None:
     world, a = World(), AppName("a")
     world.service.server["one"] = "whole"
