@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from norn_reconciler.engine.rollout import Rollout
 from norn_reconciler.engine.roster import Entry, same_wish
 from norn_reconciler.engine.telling import equal, error_of, log_event, problem_of, unheard
 from norn_reconciler.model.app import App, AppName
-from norn_reconciler.model.errors import LeaseLost, NornError
+from norn_reconciler.model.errors import LeaseLost, NornError, StoreUnavailable
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin
 from norn_reconciler.model.outcome import (
     Converged,
@@ -55,6 +56,8 @@ class Book(Mirror):
         self._unsaid: list[Event] = []
         self.actions = 0  # acknowledged by servers, so far
         self.unwritten = False  # the last report did not reach norn_db
+        self._owed: dict[tuple[str, AppName], AppReport] = {}  # not taken while it was away
+        self.owing = asyncio.Event()  # set while there are some
         self.heard: dict[tuple[str, AppName], Heard] = {}
         self._agreed: dict[AppName, bool] = {}
 
@@ -125,33 +128,37 @@ class Book(Mirror):
         self._talk = draft.talk
 
     async def report(self, reports: Sequence[AppReport]) -> None:
-        """Take one round's reports. norn_db away: the story is kept, and nothing else moves."""
+        """Take one round's reports. norn_db away: the last of each app is kept, to be taken anew
+        with the next ones (with none, to ask again); the story is kept, and nothing else moves."""
         async with self.turn:
             draft = Draft(self._talk.copy())
-            for report in reports:
-                self.actions += len(report.done)
+            self.actions += sum(len(report.done) for report in reports)
+            owed, self._owed = self._owed | {(r.service, r.app): r for r in reports}, {}
+            for report in owed.values():
                 self._take(report, draft)
-            self._finish(draft, {r.app for r in reports})
-            news = tuple(draft.events)
-            draft.events[:0] = self._unsaid
+            self._finish(draft, {app for _, app in owed})
+            news = [event for event in draft.events if event not in self._unsaid]
+            draft.events = [*self._unsaid, *news]
             try:
                 await self.write(draft.changes())
             except LeaseLost as lost:
                 self.unwritten = True
                 logs.get().error(logs.LEASE_LOST, error=str(lost))
             except NornError as away:
-                # The services were changed, or not: the next round sees which. Only the story
-                # can't be seen again.
                 self.unwritten = True
+                if isinstance(away, StoreUnavailable):  # what it refuses, it refuses for ever
+                    self._owed = owed
                 self._talk.verified = draft.talk.verified  # seen, whatever norn_db took
                 self._unsaid = draft.events[-UNSAID:]
-                logs.get().warning(logs.STORE_LOST, error=str(away))
+                if reports:
+                    logs.get().warning(logs.STORE_LOST, error=str(away))
             else:
                 self.unwritten = False
                 self._unsaid = []
                 self._talk = draft.talk
                 for rollout, record, ok in draft.ended:
                     self._tell(rollout, record, ok)
+            (self.owing.set if self._owed else self.owing.clear)()
             for event in news:
                 log_event(event)
 

@@ -133,6 +133,20 @@ class Engine:
         async with asyncio.TaskGroup() as tasks:
             for key in self.lanes:
                 tasks.create_task(self._serve(key), name=f"lane-{key}")
+            tasks.create_task(self._repeat(), name="owed")
+
+    async def _repeat(self) -> None:
+        """What norn_db did not take is offered again until it does: the next look at these apps may
+        be a resync away."""
+        while True:
+            checkpoint()
+            await self.book.owing.wait()
+            await asyncio.sleep(AWAY)
+            try:
+                await self.book.report(())
+            except Exception:  # as in _round
+                logs.get().exception(logs.LANE_FAULTED)
+                self.book.owing.clear()
 
     async def _serve(self, key: str) -> None:
         while True:
