@@ -29,6 +29,7 @@ from norn_reconciler.model.records import (
     AppState,
     ForgeState,
     HealthCheck,
+    Snapshot,
     Store,
 )
 from norn_reconciler.model.secret import DUE
@@ -60,6 +61,20 @@ class Book(Mirror):
         self.owing = asyncio.Event()  # set while there are some
         self.heard: dict[tuple[str, AppName], Heard] = {}
         self._agreed: dict[AppName, bool] = {}
+        self._earlier: frozenset[tuple[str, AppName]] = frozenset()
+
+    def load(self, snapshot: Snapshot, epoch: int) -> None:
+        """Start from what norn_db holds, and remember what an earlier process had verified: the
+        isolation of an app is one condition, and one service's failure must not undo the others'
+        for longer than it lasts."""
+        super().load(snapshot, epoch)
+        said = super().verified
+        self._earlier = frozenset(
+            (service, app)
+            for service, apps in snapshot.services.items()
+            for app, row in apps.items()
+            if row.desired_digest is not None and said(app)
+        )
 
     def begin(self, app: AppName) -> None:
         """Its spec moved, or a person asked: a rollout starts, all its services unheard."""
@@ -286,7 +301,9 @@ class Book(Mirror):
             and any(h.origin is Origin.ADOPTED for h in self.owned(key, app).values())
             for key in services
         )
-        after = status.isolation(before, found, datetime.now(UTC), unknown_password=unknown)
+        earlier = [key for key in services if (key, app) in self._earlier]
+        now = datetime.now(UTC)
+        after = status.isolation(before, found, now, earlier=earlier, unknown_password=unknown)
         same = before is not None and before.status == after.status
         if same and not fresh and after.status != status.UNKNOWN:
             return  # only the time in its text would move
