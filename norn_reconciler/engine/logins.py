@@ -21,12 +21,15 @@ AHEAD = 8  # generations of a password that are tried before it counts as somebo
 
 
 def surprised(service: str, app: AppName, fault: Exception) -> ServiceError:
-    """A defect of ours, kept to one app: it must not stop the fleet."""
+    """A defect of ours, kept to one app: it must not stop the fleet. The text of an error that is
+    not norn's own is not repeated: a driver's may quote a statement, and the password in it."""
     if isinstance(fault, ServiceError):
         return fault
-    if not isinstance(fault, NornError):
-        logs.get().error(logs.LANE_FAULTED, service=service, app=app, exc_info=fault)
-    return Rejected(service, f"internal: {type(fault).__name__}: {fault}")
+    name = type(fault).__name__
+    if isinstance(fault, NornError):
+        return Rejected(service, f"internal: {name}: {fault}")
+    logs.get().error(logs.LANE_FAULTED, service=service, app=app, exc_info=fault)
+    return Rejected(service, f"internal: {name}")
 
 
 class Logins:

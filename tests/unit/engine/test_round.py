@@ -217,6 +217,32 @@ async def test_what_was_not_asked_says_nothing_of_a_dead_endpoint() -> None:
     assert lane._backoff.failing(ENDPOINT), "nobody has spoken to it since"
 
 
+async def test_of_an_error_that_is_not_norns_only_its_type_is_told() -> None:
+    """A driver's text may quote a statement with the password in it."""
+    world = World()
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two"), member("c", "three")))
+    plan = world.service.plan
+
+    def crash(wanted, observed):
+        if wanted.app == "a":
+            raise ValueError("ALTER ROLE a PASSWORD 'hunter2'")
+        if wanted.app == "b":
+            raise NornError("what norn itself has to say")
+        return plan(wanted, observed)
+
+    async def fails(app, credential, neighbour):
+        raise ValueError("hunter2")
+
+    world.service.plan = crash  # type: ignore[method-assign]
+    world.service.trespass = fails  # type: ignore[method-assign]
+    await world.round()
+    shown = {n: r.conditions for n, r in world.book.records.items()}
+    assert shown[AppName("a")]["BoxesReady"].message.startswith("internal: ValueError; next try")
+    assert "what norn itself has to say" in shown[AppName("b")]["BoxesReady"].message
+    assert shown[AppName("c")]["IsolationVerified"].message == "box: internal: ValueError"
+    assert "hunter2" not in str(world.store.changes)
+
+
 async def test_a_dead_endpoint_keeps_one_timer_and_recovers() -> None:
     world = World()
     world.service.down = Unavailable("box", "connection refused")
