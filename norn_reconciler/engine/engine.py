@@ -223,9 +223,8 @@ class Engine:
         return reports
 
     def _kin(self, key: str, reports: Sequence[AppReport]) -> set[AppName]:
-        """Who may have waited for what this round did. What is not at rest yet moves nobody: two
-        that fail would drive each other on, past their backoff."""
-        moved = {r.app for r in reports if r.done and isinstance(r.outcome, Converged)}
+        """Who may have waited for what this round brought to rest."""
+        moved = {r.app for r in reports if r.moved}
         return self.book.kin(key, moved) if moved else set()
 
     def _log_round(self, key: str, reports: Sequence[AppReport], began: float) -> None:

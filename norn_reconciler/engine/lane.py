@@ -79,6 +79,7 @@ class Lane:
         self._endpoint_due = 0.0
         self._kept: dict[AppName, _Kept] = {}
         self._told: dict[AppName, frozenset[str]] = {}  # drift on record and not yet repaired
+        self._moving: set[AppName] = set()  # written for, and not at rest since
 
     async def round(self, names: Sequence[AppName]) -> tuple[AppReport, ...]:
         """Look at `names` and bring them forward. The reports are handed to the ledger, too.
@@ -221,6 +222,7 @@ class Lane:
     async def _apply(self, acting: Mapping[AppName, Case]) -> None:
         if not acting:
             return
+        self._moving |= acting.keys()
         applied = await self.provider.apply(
             {name: case.plan.actions for name, case in acting.items()}, self._fence
         )
@@ -339,7 +341,19 @@ class Lane:
             case.acted,
             case.verification,
             case.shown,
+            self._came_to_rest(app, outcome),
         )
+
+    def _came_to_rest(self, app: AppName, outcome: Outcome) -> bool:
+        """What is not at rest moves nobody: two that fail would drive each other on, past their
+        backoff. A removal that waits for its date is all that is left to do."""
+        if not isinstance(outcome, Converged) and not (
+            isinstance(outcome, RequeueAfter) and outcome.reason in {PENDING, HELD}
+        ):
+            return False
+        moved = app in self._moving
+        self._moving.discard(app)
+        return moved
 
     def _outcome(self, case: Case) -> Outcome:
         app = case.wanted.app

@@ -24,7 +24,8 @@ class AppReport:
     entry, base, known: what the round started from; a report is about nothing else. began:
     monotonic seconds. owned, record: rows as they should be now, None where unchanged. acted:
     something was written. shown: monotonic seconds when that could be seen, None when nothing was.
-    verification: None when the app's isolation was not tried in this round.
+    verification: None when the app's isolation was not tried in this round. moved: it has come to
+    rest, and something was written for it since it last was.
     """
 
     app: AppName
@@ -42,6 +43,7 @@ class AppReport:
     acted: bool = False
     verification: Verification | None = None
     shown: float | None = None
+    moved: bool = False
 
 
 class Ledger(Protocol):
