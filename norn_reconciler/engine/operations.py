@@ -216,6 +216,8 @@ class Operations:
             except OSError as fault:
                 raise ValueError(f"its env file can't be deleted: {fault}") from fault
             await book.write(Changes(forgotten=[app]))
+        for lane in self._engine.lanes.values():
+            lane.provider.forget(app)
         still = f"; access may still be open: {left}" if left else ""
         return f"{app} is forgotten: what it left on the servers stays, and is nobody's now{still}"
 

@@ -801,6 +801,7 @@ async def test_what_can_not_be_removed_can_be_forgotten() -> None:
     assert "may still be open: box box one" in world.store.operations[2].result
     assert world.delivery.delivered == {"b"}
     assert "a" not in world.book.records
+    assert world.service.forgotten == ["a"]
 
 
 async def test_a_section_under_removal_keeps_its_word_and_its_variables() -> None:
