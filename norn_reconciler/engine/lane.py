@@ -91,8 +91,9 @@ class Lane:
         try:
             await self._observe(asked)
             self._plan(asked)
-            await self._logins.look_ahead([c for c in asked.values() if c.resets_password])
             acting = self._chunk(asked)
+            await self._logins.look_ahead([c for c in acting.values() if c.resets_password])
+            acting = self._unmoved({n: c for n, c in acting.items() if _acts(c)})
             if acting and self._may_write(acting):
                 await self._claim(acting)
                 acting = self._unmoved(acting)
@@ -167,15 +168,15 @@ class Lane:
 
     def _chunk(self, cases: Mapping[AppName, Case]) -> dict[AppName, Case]:
         """The apps to write for now; the others look again in the next round."""
-        acting = {n: c for n, c in cases.items() if c.error is None and c.plan.actions}
+        acting = {n: c for n, c in cases.items() if _acts(c)}
         now = dict(list(acting.items())[: self._chunk_size])
         for name, case in acting.items():
             if name not in now:
                 case.waits = RequeueAfter(0.0, QUEUED, "waits for its turn in a large batch")
-        return self._unmoved(now)
+        return now
 
     def _unmoved(self, acting: Mapping[AppName, Case]) -> dict[AppName, Case]:
-        """Without the apps of which something else is wanted by now: observing takes time, and a
+        """Without the apps of which something else is wanted by now: looking takes time, and a
         file may have come back, a hold or a pause begun meanwhile."""
         kept: dict[AppName, Case] = {}
         for name, case in acting.items():
@@ -383,6 +384,10 @@ class Lane:
         if wait == NEVER:
             return RequeueAfter(60.0, HELD, "its removal is held: norn status says why")
         return RequeueAfter(max(wait, 0.0), PENDING, "access is revoked", dated=True)
+
+
+def _acts(case: Case) -> bool:
+    return case.error is None and bool(case.plan.actions)
 
 
 def _rests(case: Case) -> bool:
