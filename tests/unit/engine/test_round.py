@@ -804,6 +804,47 @@ async def test_what_can_not_be_removed_can_be_forgotten() -> None:
     assert world.service.forgotten == ["a"]
 
 
+@pytest.mark.parametrize("kind", ["forget", "adopt", "confirm"])
+async def test_what_was_done_is_answered_so_though_norn_db_took_the_answer_late(kind: str) -> None:
+    """Done a second time it would be: no such app, nothing to adopt, nothing to confirm."""
+    world, a, b = World(), AppName("a"), member("b", "two")
+    operations = Operations(world.engine, world.store, world.clock)
+    if kind == "adopt":
+        world.service.server["one"] = "whole"
+    await world.engine.accept(fleet(member("a", "one"), b))
+    await world.round()
+    digest = None
+    if kind == "adopt":
+        digest = (await adoption(a, {"box": world.service}, world.book)).digest
+    elif kind == "forget":
+        await world.engine.accept(fleet(b, vanished=(member("a", "one"),)))
+        world.clock.now += 20
+        await world.round()
+    else:
+        del world.service.server["one"]
+        await world.round()
+        digest = world.outcome("a").problem.remedy.split("norn confirm ")[1].split()[0]
+    asked = Operation(1, kind, None if kind == "confirm" else a, digest=digest)
+    world.store.operations[1] = asked
+    update = world.store.update_operation
+
+    async def away(epoch, operation):
+        raise StoreUnavailable("norn_db does not answer")
+
+    world.store.update_operation = away  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await operations.work()
+    world.store.update_operation = update  # type: ignore[method-assign]
+    rows = len(world.store.changes)
+    assert await operations.work() == (kind == "confirm")
+    ended = world.store.operations[1]
+    assert ended.state is OperationState.DONE
+    assert {"forget": "is forgotten", "adopt": "adopted", "confirm": "given up"}[
+        kind
+    ] in ended.result
+    assert len(world.store.changes) == rows, "done once"
+
+
 async def test_a_section_under_removal_keeps_its_word_and_its_variables() -> None:
     """Until access is revoked the app has what it had."""
     world = World()
