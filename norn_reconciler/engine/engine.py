@@ -38,8 +38,9 @@ FAULTED = 30.0  # seconds until a round that hit a defect of ours is tried again
 
 class Engine:
     """providers: by key. grace: seconds a removal waits. clock: monotonic seconds. probe_every:
-    seconds between two probes of one app's isolation. held, refused: the removal guard's word and
-    what is wrong with files, as norn_db has it from an earlier process."""
+    seconds between two probes of one app's isolation. held, refused, removed: the removal guard's
+    word, what is wrong with files, and what was removed how many seconds ago, as norn_db has it
+    from an earlier process."""
 
     def __init__(
         self,
@@ -53,12 +54,14 @@ class Engine:
         probe_every: float = PROBE_EVERY,
         held: str = "",
         refused: tuple[str, ...] = (),
+        removed: Mapping[AppName, float] | None = None,
     ) -> None:
         self.book = book
         self._held = held
         self._refused = refused
         self.hold: Hold | None = None
-        self._removals = Removals(limits)
+        now = clock()
+        self._removals = Removals(limits, {a: now - ago for a, ago in (removed or {}).items()})
         self._folder = Folder.OK
         self._grace = grace
         self._clock = clock

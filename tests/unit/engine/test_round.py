@@ -87,18 +87,21 @@ class World:
             self.clock,
             held=self.kept.held,
             refused=self.kept.refused,
+            removed=self.kept.removed,
         )
 
-    def restarted(self) -> World:
-        """Another process over the same service, store and delivery."""
+    def restarted(self, ago: float = 0.0) -> World:
+        """Another process over the same service, store and delivery. ago: seconds since the last
+        removals."""
         book = self.book
         names = sorted(book.records)
         inventory = {"box": {app: book.owned("box", app) for app in names}}
         services = {"box": {app: book.service("box", app) for app in names}}
         held = [c.held for c in self.store.changes if c.held is not None]
         refused = [c.refused for c in self.store.changes if c.refused is not None]
+        removed = {a: ago for a, r in book.records.items() if r.state is AppState.REMOVED}
         kept = Snapshot(
-            book.records, inventory, services, None, ["", *held][-1], [(), *refused][-1]
+            book.records, inventory, services, None, ["", *held][-1], [(), *refused][-1], removed
         )
         return World(self.service, self.store, self.delivery, self.clock, self.fence, kept)
 
@@ -903,6 +906,26 @@ async def test_small_steps_do_not_slip_under_the_threshold() -> None:
     world.clock.now += 100
     await world.round()
     assert list(world.service.server.values()).count("closed") == 0
+
+
+@pytest.mark.parametrize(("ago", "held"), [(30.0, True), (601.0, False)])
+async def test_a_restart_lets_no_more_vanish_than_one_process_would(ago: float, held: bool) -> None:
+    """A run of `norn apply` is a process, too."""
+    world = World()
+    members = [member(f"a{i}", f"box{i}") for i in range(10)]
+    await world.engine.accept(fleet(*members))
+    await world.round()
+    await world.engine.accept(fleet(*members[3:], vanished=tuple(members[:3])))
+    assert world.engine.hold is None
+    world.clock.now += 11
+    await world.round()
+    assert list(world.service.server.values()).count("closed") == 3
+    world = world.restarted(ago)
+    await world.engine.accept(fleet(*members[6:], vanished=tuple(members[3:6])))
+    assert (world.engine.hold is not None) is held
+    if held:
+        assert world.engine.hold.apps == ("a3", "a4", "a5"), "what is gone needs no word any more"
+        assert "6 of 10 apps" in world.engine.hold.message
 
 
 async def test_a_digest_covers_neither_another_time_nor_a_worse_folder() -> None:
