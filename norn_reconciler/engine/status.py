@@ -15,6 +15,7 @@ from norn_reconciler.model.outcome import (
     RequeueAfter,
     Verification,
 )
+from norn_reconciler.model.records import AppRecord
 from norn_reconciler.model.status import Condition
 
 READY = "Ready"
@@ -83,6 +84,17 @@ def isolation(
         f"({', '.join(times)})"
     )
     return Condition(ISOLATION, TRUE, "Verified", text, now)
+
+
+def verified(record: AppRecord | None) -> bool:
+    """Whether it says of its present generation that isolation was verified on every service."""
+    shown = record.conditions.get(ISOLATION) if record is not None else None
+    return (
+        record is not None
+        and shown is not None
+        and shown.status == TRUE
+        and record.observed_generation == record.generation
+    )
 
 
 def ready(
