@@ -58,6 +58,8 @@ class Isolation:
         """Put IsolationVerified into `conditions`. fresh: a verification has just been made."""
         app, before = entry.app.name, conditions.get(status.ISOLATION)
         services = self._tried_on(entry)
+        # What is taken away and comes back is made anew.
+        self._earlier -= {(key, app) for key in self._services if key not in services}
         if entry.leaving or not services or not entry.provisioned:
             conditions.pop(status.ISOLATION, None)
             return

@@ -264,3 +264,21 @@ async def test_a_service_that_was_not_in_the_spec_then_is_tried_before_it_counts
     assert await two.probe("bag") == "False"
     two.bag.open = ""
     assert await two.probe("bag") == "False"
+
+
+async def test_a_section_that_was_taken_away_since_is_tried_before_it_counts() -> None:
+    first = Two(Boxes(key="bag"), Boxes())
+    await first.engine.accept(on_both())
+    await first.engine.settle([A])
+    two = first.restarted()
+    app = App(A, {"bag": Box(("bag1",))})
+    await two.engine.accept(fleet(Member(app, SpecRecord("a.yaml", "d", 1, 1, "less"))))
+    await two.probe("bag")
+    await two.engine.accept(on_both())
+    two.bag.open = "its neighbour's bags"
+    await two.probe("bag")
+    two.bag.open = ""
+    await two.probe("bag")
+    assert two.book.records[A].conditions["IsolationVerified"].status == "False"
+    await two.engine._round("box", [A])
+    assert two.book.records[A].conditions["IsolationVerified"].status == "True"
