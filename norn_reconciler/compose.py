@@ -141,6 +141,7 @@ async def parts(
         probe_every=settings.verify_seconds,
         held=snapshot.held,
         refused=snapshot.refused,
+        removed=snapshot.removed,
     )
     specs.learn(snapshot.apps)
     return Parts(engine, book, specs)

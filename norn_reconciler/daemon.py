@@ -258,7 +258,9 @@ class Daemon:
             await work.book.moved.wait()
             checkpoint()
             work.book.moved.clear()
-            if work.specs.outdated(work.book.inventory()):
+            async with self._looking:  # what moved may have come too late for one under way
+                outdated = work.specs.outdated(work.book.inventory())
+            if outdated:
                 await self._look(work)
 
     async def _resync(self, work: compose.Parts) -> None:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from norn_reconciler import journal
+from norn_reconciler.model.errors import NornError
 
 if TYPE_CHECKING:
     import structlog
@@ -95,7 +96,7 @@ def _set_up() -> None:
         return  # nobody said how: structlog's own defaults
     chosen, out = next(iter(_to.items()))
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        structlog.dev.ConsoleRenderer(exception_formatter=_show)
         if chosen == "console"
         else structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
     )
@@ -105,8 +106,8 @@ def _set_up() -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if chosen == "json":
-        # Frames' locals could hold a password: only the text of the traceback is kept.
-        processors.append(structlog.processors.format_exc_info)
+        show = structlog.processors.ExceptionRenderer(lambda fault: _traceback(fault[1]))
+        processors.append(show)
     processors.append(renderer)
     if journal.leads_there(out):
         processors.append(lambda logger, level, text: journal.marked(text, level))
@@ -116,6 +117,28 @@ def _set_up() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )
+
+
+def _show(out: Any, fault: Any) -> None:
+    out.write(f"\n{_traceback(fault[1])}")
+
+
+def _traceback(fault: BaseException, above: frozenset[int] = frozenset()) -> str:
+    """Where it was raised, what led to it first. Frames' locals could hold a password, and so could
+    the text of a driver's error, which may quote a statement: only norn's own errors have theirs.
+
+    above: ids of those that are being told."""
+    import traceback  # noqa: PLC0415
+
+    above |= {id(fault)}
+    led: list[BaseException | None] = []
+    if isinstance(fault, BaseExceptionGroup):
+        led += fault.exceptions
+    led.append(fault.__cause__ or (None if fault.__suppress_context__ else fault.__context__))
+    before = [_traceback(f, above) for f in led if f is not None and id(f) not in above]
+    frames = "".join(traceback.format_tb(fault.__traceback__))
+    text = f": {fault}" if isinstance(fault, NornError) else ""
+    return "\n\n".join([*before, f"{frames}{type(fault).__name__}{text}"])
 
 
 def get() -> structlog.typing.FilteringBoundLogger:

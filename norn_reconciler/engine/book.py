@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -10,14 +11,23 @@ from datetime import UTC, datetime
 from norn_reconciler import logs
 from norn_reconciler.engine import status
 from norn_reconciler.engine.draft import Delivery, Draft, Heard, Talk
+from norn_reconciler.engine.isolation import Isolation
 from norn_reconciler.engine.ledger import AppReport
 from norn_reconciler.engine.mirror import Mirror
 from norn_reconciler.engine.rollout import Rollout
 from norn_reconciler.engine.roster import Entry, same_wish
-from norn_reconciler.engine.telling import equal, error_of, log_event, problem_of, unheard
+from norn_reconciler.engine.telling import (
+    equal,
+    error_of,
+    log_event,
+    problems,
+    retained,
+    tell_end,
+    unheard,
+)
 from norn_reconciler.model.app import App, AppName
-from norn_reconciler.model.errors import LeaseLost, NornError
-from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin
+from norn_reconciler.model.errors import LeaseLost, NornError, StoreUnavailable
+from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.model.outcome import (
     Converged,
     RequeueAfter,
@@ -27,7 +37,7 @@ from norn_reconciler.model.records import (
     AppRecord,
     AppState,
     ForgeState,
-    HealthCheck,
+    Snapshot,
     Store,
 )
 from norn_reconciler.model.secret import DUE
@@ -55,8 +65,14 @@ class Book(Mirror):
         self._unsaid: list[Event] = []
         self.actions = 0  # acknowledged by servers, so far
         self.unwritten = False  # the last report did not reach norn_db
+        self._owed: dict[tuple[str, AppName], AppReport] = {}  # not taken while it was away
+        self.owing = asyncio.Event()  # set while there are some
         self.heard: dict[tuple[str, AppName], Heard] = {}
-        self._agreed: dict[AppName, bool] = {}
+        self._isolation = Isolation(self, delivery, kinds)
+
+    def load(self, snapshot: Snapshot, epoch: int) -> None:
+        super().load(snapshot, epoch)
+        self._isolation.learn(snapshot)
 
     def begin(self, app: AppName) -> None:
         """Its spec moved, or a person asked: a rollout starts, all its services unheard."""
@@ -125,33 +141,37 @@ class Book(Mirror):
         self._talk = draft.talk
 
     async def report(self, reports: Sequence[AppReport]) -> None:
-        """Take one round's reports. norn_db away: the story is kept, and nothing else moves."""
+        """Take one round's reports. norn_db away: the last of each app is kept, to be taken anew
+        with the next ones (with none, to ask again); the story is kept, and nothing else moves."""
         async with self.turn:
             draft = Draft(self._talk.copy())
-            for report in reports:
-                self.actions += len(report.done)
+            self.actions += sum(len(report.done) for report in reports)
+            owed, self._owed = self._owed | {(r.service, r.app): r for r in reports}, {}
+            for report in owed.values():
                 self._take(report, draft)
-            self._finish(draft, {r.app for r in reports})
-            news = tuple(draft.events)
-            draft.events[:0] = self._unsaid
+            self._finish(draft, {app for _, app in owed})
+            news = [event for event in draft.events if event not in self._unsaid]
+            draft.events = [*self._unsaid, *news]
             try:
                 await self.write(draft.changes())
             except LeaseLost as lost:
                 self.unwritten = True
                 logs.get().error(logs.LEASE_LOST, error=str(lost))
             except NornError as away:
-                # The services were changed, or not: the next round sees which. Only the story
-                # can't be seen again.
                 self.unwritten = True
+                if isinstance(away, StoreUnavailable):  # what it refuses, it refuses for ever
+                    self._owed = owed
                 self._talk.verified = draft.talk.verified  # seen, whatever norn_db took
                 self._unsaid = draft.events[-UNSAID:]
-                logs.get().warning(logs.STORE_LOST, error=str(away))
+                if reports:
+                    logs.get().warning(logs.STORE_LOST, error=str(away))
             else:
                 self.unwritten = False
                 self._unsaid = []
                 self._talk = draft.talk
                 for rollout, record, ok in draft.ended:
-                    self._tell(rollout, record, ok)
+                    tell_end(rollout, record, ok, self._clock() - rollout.began)
+            (self.owing.set if self._owed else self.owing.clear)()
             for event in news:
                 log_event(event)
 
@@ -163,20 +183,21 @@ class Book(Mirror):
         if report.base == self.owned(*key):
             # Otherwise somebody adopted or gave up something meanwhile: look again first.
             if report.owned is not None:
-                draft.events += self._retained(report)
+                draft.events += retained(report)
                 draft.inventory[key] = report.owned
-            if report.record is not None:
+            # Otherwise another password is wanted meanwhile, or was found: look again first.
+            if report.record is not None and report.known == self.service(*key):
                 draft.services[key] = report.record
         draft.events += report.events
         self.heard[key] = Heard(report.entry, report.outcome, report.began)
         # What logging in showed is about what this service was asked for; the lane will not try
         # the same again soon.
-        self._note_verification(report, draft)
+        self._isolation.note(report, draft)
         if not same_wish(report.entry, entry):
             return  # about what was wanted before; the lane looks again
         if self._said(entry, report, draft):
             return
-        draft.events += self._problems(entry, report, draft.talk)
+        draft.events += problems(entry, report, self._kinds[report.service], draft.talk.told)
         self._condition(entry, report, draft)
         rollout = draft.talk.rollouts.get(app)
         if rollout is None and report.acted:
@@ -216,79 +237,6 @@ class Book(Mirror):
             and (total.status, total.reason) == (status.TRUE, "Converged")
         )
 
-    def _retained(self, report: AppReport) -> list[Event]:
-        return [
-            Event(
-                logs.OBJECT_RETAINED,
-                "info",
-                report.app,
-                f"{held.kind} {held.name}: access is revoked, the data stays",
-                {"kind": held.kind, "name": held.name},
-                report.service,
-            )
-            for key, held in (report.owned or {}).items()
-            if held.state is HeldState.RETAINED
-            and (key not in report.base or report.base[key].state is not HeldState.RETAINED)
-        ]
-
-    def _problems(self, entry: Entry, report: AppReport, talk: Talk) -> list[Event]:
-        """A problem when it is first seen or changes. What norn_db's condition says already was
-        told by an earlier process."""
-        key = (report.service, report.app)
-        event, severity, text = problem_of(report.outcome)
-        if not text:
-            if isinstance(report.outcome, Converged):
-                talk.told.pop(key, None)
-            return []
-        before = talk.told.get(key)
-        talk.told[key] = text
-        kind = self._kinds[report.service]
-        new = status.condition(kind, report.outcome, datetime.now(UTC))
-        known = before is None and status.same(
-            {kind: new}, {k: c for k, c in entry.record.conditions.items() if k == kind}
-        )
-        if before == text or known:
-            return []
-        return [Event(event, severity, report.app, text, {}, report.service)]
-
-    def _note_verification(self, report: AppReport, draft: Draft) -> None:
-        found = report.verification
-        if found is None:
-            return
-        draft.talk.verified[report.service, report.app] = (found, datetime.now(UTC))
-        if found.ok is not None:
-            draft.health_checks.append(
-                HealthCheck(
-                    report.app, report.service, found.ok, round(found.response_ms), found.reason
-                )
-            )
-
-    def _isolation(
-        self, entry: Entry, conditions: dict[str, Condition], fresh: bool, draft: Draft
-    ) -> None:
-        """Put IsolationVerified into `conditions`. fresh: a verification has just been made."""
-        app, before = entry.app.name, conditions.get(status.ISOLATION)
-        services = [key for key in entry.app.sections if key in self._kinds]
-        if entry.leaving or not services or not entry.provisioned:
-            conditions.pop(status.ISOLATION, None)
-            return
-        found = {key: draft.talk.verified.get((key, app)) for key in services}
-        unknown = any(
-            self.service(key, app).mark is None
-            and any(h.origin is Origin.ADOPTED for h in self.owned(key, app).values())
-            for key in services
-        )
-        after = status.isolation(before, found, datetime.now(UTC), unknown_password=unknown)
-        same = before is not None and before.status == after.status
-        if same and not fresh and after.status != status.UNKNOWN:
-            return  # only the time in its text would move
-        conditions[status.ISOLATION] = after.with_transition(before)
-        if after.status == status.FALSE and (before is None or before.message != after.message):
-            text = f"{after.reason}: {after.message}"
-            draft.events.append(Event(logs.ISOLATION_FAILED, "error", app, text))
-        elif after.status == status.TRUE and before is not None and before.status == status.FALSE:
-            draft.events.append(Event(logs.ISOLATION_VERIFIED, "info", app, after.message))
-
     def _condition(self, entry: Entry, report: AppReport, draft: Draft) -> None:
         now = datetime.now(UTC)
         app = report.app
@@ -303,7 +251,7 @@ class Book(Mirror):
             keep |= {kind}
         news = {kind: status.condition(kind, report.outcome, now)}
         conditions = dict(status.merged(record.conditions, news, keep))
-        self._isolation(entry, conditions, report.verification is not None, draft)
+        self._isolation.show(entry, conditions, report.verification is not None, draft)
         if not unheard(report.outcome):
             draft.talk.spoken[report.service, app] = record.generation
         # After a restart nobody has spoken yet, and nothing has moved either.
@@ -347,7 +295,7 @@ class Book(Mirror):
         was = conditions.get(status.READY)
         looks = checks or was is None or was.status != status.TRUE
         looks = looks and total.status == status.TRUE and not self._rotating(entry, draft)
-        if looks and self._untried(entry, draft):
+        if looks and self._isolation.untried(entry, draft):
             text = "its passwords are tried before its env file changes"
             total = Condition(status.READY, status.FALSE, "Progressing", text, now)
         elif looks:
@@ -374,25 +322,7 @@ class Book(Mirror):
     def verified(self, app: AppName) -> bool:
         """Not where the app was delivered something else than norn_db says: norn_db may be older
         than the servers, and what it says is tried before it is believed."""
-        return super().verified(app) and self._agrees(app)
-
-    def _agrees(self, app: AppName) -> bool:
-        """As it was when this book first looked."""
-        entry = self.entries.get(app)
-        if app not in self._agreed and entry is not None:
-            try:
-                self._agreed[app] = self._delivery.agrees(entry.app, self)
-            except (OSError, NornError):
-                self._agreed[app] = False
-        return self._agreed.get(app, True)
-
-    def _untried(self, entry: Entry, draft: Draft) -> bool:
-        """Whether the env file would change to passwords that nobody has logged in with yet."""
-        app = entry.app.name
-        if not entry.provisioned or self._agrees(app):
-            return False
-        found = (draft.talk.verified.get((k, app)) for k in entry.app.sections if k in self._kinds)
-        return not all(v is not None and v[0].ok for v in found)
+        return super().verified(app) and self._isolation.agrees(app)
 
     def _finish(self, draft: Draft, apps: Collection[AppName]) -> None:
         now = datetime.now(UTC)
@@ -454,17 +384,6 @@ class Book(Mirror):
             took = round((self._clock() - rollout.began) * 1000)
             fields = {"changes": rollout.changes, "duration_ms": took}
         draft.events.append(Event(logs.APP_REMOVED, "info", app, text, fields))
-
-    def _tell(self, rollout: Rollout, record: AppRecord, ok: bool) -> None:
-        write = logs.get().info if ok else logs.get().warning
-        write(
-            logs.APP_READY if ok else logs.APP_DEGRADED,
-            app=rollout.app,
-            generation=record.generation,
-            changes=rollout.changes,
-            duration_ms=round((self._clock() - rollout.began) * 1000),
-            **({} if ok else {"error": rollout.error}),
-        )
 
     def _resources(self, app: AppName, draft: Draft) -> Mapping[str, object]:
         """What the app has, per service: names and states, no secret."""

@@ -20,7 +20,8 @@ from norn_reconciler.model.outcome import (
     Verification,
 )
 from norn_reconciler.model.plan import Action, Effect, Plan, Problem, Severity, Wanted
-from norn_reconciler.model.secret import CredentialMark
+from norn_reconciler.model.records import ServiceRecord
+from norn_reconciler.model.secret import Credential, CredentialMark
 from norn_reconciler.model.status import Event
 
 QUEUED = "Queued"
@@ -34,16 +35,18 @@ OLDER = "NornDbOlder"
 @dataclass(slots=True)
 class Case:
     """entry: what the round started from. base: the inventory it started from, its own claims
-    included. digest: of the desired state; settled: it had converged for this very state before,
-    so that any difference is somebody's doing. plan: what may run now; deferred: how many removals
-    may not yet. shown: monotonic seconds when what was applied could be seen. proof: of its own
-    login; walls: of what was refused to it; unknown: why one of them could not be tried."""
+    included; record: what had converged last; credential: what its user is to have, None where not
+    even that could be made. digest: of the desired state. plan: what may run now; deferred: how
+    many removals may not yet. shown: monotonic seconds when what was applied could be seen. proof:
+    of its own login; walls: of what was refused to it; unknown: why one of them could not be
+    tried."""
 
     entry: Entry
     base: Owned
     wanted: Wanted[Any]
+    record: ServiceRecord
+    credential: Credential | None = None
     digest: str = ""
-    settled: bool = False
     observed: Any = None
     plan: Plan[Any] = field(default_factory=Plan)
     deferred: int = 0
@@ -55,6 +58,17 @@ class Case:
     error: ServiceError | None = None
     endpoint: bool = False  # the error is the endpoint's, not this app's
     waits: RequeueAfter | None = None
+
+    @property
+    def settled(self) -> bool:
+        """It had converged for this very state before: any difference is somebody's doing."""
+        return self.record.desired_digest == self.digest
+
+    @property
+    def login(self) -> Credential:
+        """The round's own: another may be wanted by now."""
+        assert self.credential is not None, "nothing is tried of what could not be made"
+        return self.credential
 
     @property
     def acted(self) -> bool:

@@ -39,8 +39,9 @@ FAULTED = 30.0  # seconds until a round that hit a defect of ours is tried again
 
 class Engine:
     """providers: by key. grace: seconds a removal waits. clock: monotonic seconds. probe_every:
-    seconds between two probes of one app's isolation. held, refused: the removal guard's word and
-    what is wrong with files, as norn_db has it from an earlier process."""
+    seconds between two probes of one app's isolation. held, refused, removed: the removal guard's
+    word, what is wrong with files, and what was removed how many seconds ago, as norn_db has it
+    from an earlier process."""
 
     def __init__(
         self,
@@ -54,12 +55,14 @@ class Engine:
         probe_every: float = PROBE_EVERY,
         held: str = "",
         refused: tuple[str, ...] = (),
+        removed: Mapping[AppName, float] | None = None,
     ) -> None:
         self.book = book
         self._held = held
         self._refused = refused
         self.hold: Hold | None = None
-        self._removals = Removals(limits)
+        now = clock()
+        self._removals = Removals(limits, {a: now - ago for a, ago in (removed or {}).items()})
         self._folder = Folder.OK
         self._grace = grace
         self._clock = clock
@@ -134,6 +137,20 @@ class Engine:
         async with asyncio.TaskGroup() as tasks:
             for key in self.lanes:
                 tasks.create_task(self._serve(key), name=f"lane-{key}")
+            tasks.create_task(self._repeat(), name="owed")
+
+    async def _repeat(self) -> None:
+        """What norn_db did not take is offered again until it does: the next look at these apps may
+        be a resync away."""
+        while True:
+            checkpoint()
+            await self.book.owing.wait()
+            await asyncio.sleep(AWAY)
+            try:
+                await self.book.report(())
+            except Exception:  # as in _round
+                logs.get().exception(logs.LANE_FAULTED)
+                self.book.owing.clear()
 
     async def _serve(self, key: str) -> None:
         while True:
@@ -210,9 +227,8 @@ class Engine:
         return reports
 
     def _kin(self, key: str, reports: Sequence[AppReport]) -> set[AppName]:
-        """Who may have waited for what this round did. What is not at rest yet moves nobody: two
-        that fail would drive each other on, past their backoff."""
-        moved = {r.app for r in reports if r.done and isinstance(r.outcome, Converged)}
+        """Who may have waited for what this round brought to rest."""
+        moved = {r.app for r in reports if r.moved}
         return self.book.kin(key, moved) if moved else set()
 
     def _log_round(self, key: str, reports: Sequence[AppReport], began: float) -> None:

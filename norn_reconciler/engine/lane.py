@@ -38,7 +38,7 @@ from norn_reconciler.model.outcome import (
     Outcome,
     RequeueAfter,
 )
-from norn_reconciler.model.plan import Effect, Severity
+from norn_reconciler.model.plan import Effect, Severity, Wanted
 from norn_reconciler.model.ports import AnyProvider, Fence
 from norn_reconciler.model.secret import LOST, Credential, CredentialMark
 from norn_reconciler.model.status import Event
@@ -80,6 +80,7 @@ class Lane:
         self._endpoint_due = 0.0
         self._kept: dict[AppName, _Kept] = {}
         self._told: dict[AppName, frozenset[str]] = {}  # drift on record and not yet repaired
+        self._moving: set[AppName] = set()  # written for, and not at rest since
 
     async def round(self, names: Sequence[AppName]) -> tuple[AppReport, ...]:
         """Look at `names` and bring them forward. The reports are handed to the ledger, too.
@@ -87,20 +88,22 @@ class Lane:
         Raises LeaseLost and StoreUnavailable: nothing was applied without its claim."""
         began = self._clock()
         cases = self._wanted(names)
+        asked = {name: case for name, case in cases.items() if case.error is None}
         try:
-            await self._observe(cases)
-            self._plan(cases)
-            await self._logins.look_ahead([c for c in cases.values() if c.resets_password])
-            acting = self._chunk(cases)
+            await self._observe(asked)
+            self._plan(asked)
+            acting = self._chunk(asked)
+            await self._logins.look_ahead([c for c in acting.values() if c.resets_password])
+            acting = self._unmoved({n: c for n, c in acting.items() if _acts(c)})
             if acting and self._may_write(acting):
                 await self._claim(acting)
                 acting = self._unmoved(acting)
                 await self._apply(acting)
-                await self._verify(acting, cases)
-            await self._logins.probe(cases)
-            self._endpoint_answers(cases)
+                await self._verify(acting, asked)
+            await self._logins.probe(asked)
+            self._endpoint_answers(asked)
         except ServiceError as fault:
-            self._endpoint_fault(cases, fault)
+            self._endpoint_fault(asked, fault)
         reports = tuple(self._conclude(case, began) for case in cases.values())
         await self._ledger.report(reports)
         return reports
@@ -111,6 +114,7 @@ class Lane:
             self._backoff.succeeded(app)
 
     def _wanted(self, names: Sequence[AppName]) -> dict[AppName, Case]:
+        """What each starts from. Where that can't be made there is only an error to tell."""
         cases: dict[AppName, Case] = {}
         key = self.provider.key
         for name in names:
@@ -120,12 +124,13 @@ class Lane:
             try:
                 wanted = wanted_of(self.provider, self._ledger, name, self._desired)
             except Exception as fault:  # one app's surprise must not stop the fleet
-                surprised(self.provider.key, name, fault)
+                owned, row = self._ledger.owned(key, name), self._ledger.service(key, name)
+                cases[name] = Case(entry, owned, Wanted(name, None, owned, row.mark), row)
+                cases[name].error = surprised(key, name, fault)
                 continue
             if wanted is not None:
-                mark = self._kept[name].digest
-                settled = self._ledger.service(key, name).desired_digest == mark
-                cases[name] = Case(entry, wanted.owned, wanted, mark, settled)
+                kept, row = self._kept[name], self._ledger.service(key, name)
+                cases[name] = Case(entry, wanted.owned, wanted, row, kept.credential, kept.digest)
         return cases
 
     def _desired(self, app: App, credential: Credential) -> object:
@@ -164,15 +169,15 @@ class Lane:
 
     def _chunk(self, cases: Mapping[AppName, Case]) -> dict[AppName, Case]:
         """The apps to write for now; the others look again in the next round."""
-        acting = {n: c for n, c in cases.items() if c.error is None and c.plan.actions}
+        acting = {n: c for n, c in cases.items() if _acts(c)}
         now = dict(list(acting.items())[: self._chunk_size])
         for name, case in acting.items():
             if name not in now:
                 case.waits = RequeueAfter(0.0, QUEUED, "waits for its turn in a large batch")
-        return self._unmoved(now)
+        return now
 
     def _unmoved(self, acting: Mapping[AppName, Case]) -> dict[AppName, Case]:
-        """Without the apps of which something else is wanted by now: observing takes time, and a
+        """Without the apps of which something else is wanted by now: looking takes time, and a
         file may have come back, a hold or a pause begun meanwhile."""
         kept: dict[AppName, Case] = {}
         for name, case in acting.items():
@@ -219,6 +224,7 @@ class Lane:
     async def _apply(self, acting: Mapping[AppName, Case]) -> None:
         if not acting:
             return
+        self._moving |= acting.keys()
         applied = await self.provider.apply(
             {name: case.plan.actions for name, case in acting.items()}, self._fence
         )
@@ -264,8 +270,7 @@ class Lane:
 
     def _plan_again(self, case: Case) -> None:
         if case.proof is not None and case.proof.ok:
-            mark = self._ledger.credential(case.wanted.app, self.provider.key).mark
-            case.wanted = replace(case.wanted, applied=mark)
+            case.wanted = replace(case.wanted, applied=case.login.mark)
         # What confirm learns (ids, what was done inside) belongs to what the plan is held to.
         before = case.wanted
         try:
@@ -314,8 +319,7 @@ class Lane:
             except Exception as fault:  # as in _wanted
                 case.error = case.error or surprised(self.provider.key, app, fault)
         outcome = self._outcome(case)
-        before = self._ledger.service(key, app)
-        after = before
+        before = after = case.record
         if case.acted and case.proof is not None and case.proof.ok:
             after = replace(after, mark=case.wanted.applied)
         if case.password_lost:
@@ -328,6 +332,7 @@ class Lane:
             key,
             case.entry,
             case.base,
+            case.record,
             outcome,
             began,
             owned,
@@ -338,7 +343,19 @@ class Lane:
             case.acted,
             case.verification,
             case.shown,
+            self._came_to_rest(app, outcome),
         )
+
+    def _came_to_rest(self, app: AppName, outcome: Outcome) -> bool:
+        """What is not at rest moves nobody: two that fail would drive each other on, past their
+        backoff. A removal that waits for its date is all that is left to do."""
+        if not isinstance(outcome, Converged) and not (
+            isinstance(outcome, RequeueAfter) and outcome.reason in {PENDING, HELD}
+        ):
+            return False
+        moved = app in self._moving
+        self._moving.discard(app)
+        return moved
 
     def _outcome(self, case: Case) -> Outcome:
         app = case.wanted.app
@@ -368,6 +385,10 @@ class Lane:
         if wait == NEVER:
             return RequeueAfter(60.0, HELD, "its removal is held: norn status says why")
         return RequeueAfter(max(wait, 0.0), PENDING, "access is revoked", dated=True)
+
+
+def _acts(case: Case) -> bool:
+    return case.error is None and bool(case.plan.actions)
 
 
 def _rests(case: Case) -> bool:

@@ -21,16 +21,18 @@ from norn_reconciler.model.status import Event
 class AppReport:
     """What one round has to say of one app on one service.
 
-    entry, base: what the round started from; a report is about nothing else. began: monotonic
-    seconds. owned, record: rows as they should be now, None where unchanged. acted: something was
-    written. shown: monotonic seconds when that could be seen, None when nothing was. verification:
-    None when the app's isolation was not tried in this round.
+    entry, base, known: what the round started from; a report is about nothing else. began:
+    monotonic seconds. owned, record: rows as they should be now, None where unchanged. acted:
+    something was written. shown: monotonic seconds when that could be seen, None when nothing was.
+    verification: None when the app's isolation was not tried in this round. moved: it has come to
+    rest, and something was written for it since it last was.
     """
 
     app: AppName
     service: str
     entry: Entry
     base: Owned
+    known: ServiceRecord
     outcome: Outcome
     began: float
     owned: Owned | None = None
@@ -41,6 +43,7 @@ class AppReport:
     acted: bool = False
     verification: Verification | None = None
     shown: float | None = None
+    moved: bool = False
 
 
 class Ledger(Protocol):

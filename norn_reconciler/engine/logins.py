@@ -21,12 +21,15 @@ AHEAD = 8  # generations of a password that are tried before it counts as somebo
 
 
 def surprised(service: str, app: AppName, fault: Exception) -> ServiceError:
-    """A defect of ours, kept to one app: it must not stop the fleet."""
+    """A defect of ours, kept to one app: it must not stop the fleet. The text of an error that is
+    not norn's own is not repeated: a driver's may quote a statement, and the password in it."""
     if isinstance(fault, ServiceError):
         return fault
-    if not isinstance(fault, NornError):
-        logs.get().error(logs.LANE_FAULTED, service=service, app=app, exc_info=fault)
-    return Rejected(service, f"internal: {type(fault).__name__}: {fault}")
+    name = type(fault).__name__
+    if isinstance(fault, NornError):
+        return Rejected(service, f"internal: {name}: {fault}")
+    logs.get().error(logs.LANE_FAULTED, service=service, app=app, exc_info=fault)
+    return Rejected(service, f"internal: {name}")
 
 
 class Logins:
@@ -54,7 +57,7 @@ class Logins:
             if mark != case.wanted.applied:
                 case.moved("norn_db knows of another password by now")
                 return
-            if mark is None or mark != self._ledger.credential(app, key).mark:
+            if mark is None or mark != case.login.mark:
                 return  # it is to be set anyway: the first one, or what a person asked for
             later = [
                 self._ledger.derived(app, key, mark.generation + n) for n in range(1, AHEAD + 1)
@@ -87,12 +90,11 @@ class Logins:
 
     async def _prove_one(self, case: Case, there: Mapping[AppName, App]) -> None:
         """Log in with a new credential: one that does not work is a fault of the round."""
-        credential = self._ledger.credential(case.wanted.app, self._provider.key)
         try:
             if case.applied.proven:
                 case.proof = Proof(True, 0.0)
             else:
-                case.proof = await self._provider.prove(case.entry.app, credential)
+                case.proof = await self._provider.prove(case.entry.app, case.login)
         except Exception as fault:  # as in _wanted
             case.error = case.error or surprised(self._provider.key, case.wanted.app, fault)
             return
@@ -107,12 +109,11 @@ class Logins:
     async def _trespass(self, case: Case, there: Mapping[AppName, App]) -> None:
         """Try what must be refused; there: whose place may be tried, ordered by name."""
         app = case.entry.app
-        credential = self._ledger.credential(app.name, self._provider.key)
         case.unknown = ""
         try:
             chosen = self._probes.neighbour(app.name, tuple(there))
             neighbour = there[chosen] if chosen is not None else None
-            case.walls = await self._provider.trespass(app, credential, neighbour)
+            case.walls = await self._provider.trespass(app, case.login, neighbour)
             self._probes.tried(app.name, chosen, case.walls.kind == NEIGHBOUR_OPEN)
         except Exception as fault:  # as in _wanted
             case.unknown = str(surprised(self._provider.key, app.name, fault))
@@ -139,9 +140,8 @@ class Logins:
                 case.walls = Proof(False, 0.0, door.message, door.reason)
                 return
             if case.proof is None:
-                credential = self._ledger.credential(app.name, self._provider.key)
                 try:
-                    case.proof = await self._provider.prove(app, credential)
+                    case.proof = await self._provider.prove(app, case.login)
                 except Exception as fault:  # as in _wanted
                     case.unknown = str(surprised(self._provider.key, app.name, fault))
                     return

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from norn_reconciler.engine import status
 from norn_reconciler.engine.roster import Entry
-from norn_reconciler.engine.status import ISOLATION, TRUE
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.ports import SecretSource
@@ -69,14 +69,7 @@ class Mirror:
         return self._secrets.credential(app, service, generation)
 
     def verified(self, app: AppName) -> bool:
-        record = self.records.get(app)
-        shown = record.conditions.get(ISOLATION) if record is not None else None
-        return (
-            record is not None
-            and shown is not None
-            and shown.status == TRUE
-            and record.observed_generation == record.generation
-        )
+        return status.verified(self.records.get(app))
 
     def kin(self, service: str, apps: Collection[AppName]) -> set[AppName]:
         found: set[AppName] = set()

@@ -91,6 +91,7 @@ class Operations:
         self._store = store
         self._clock = clock
         self._asked: dict[int, float] = {}  # when this process began to follow it
+        self._ended: dict[int, Operation] = {}  # as norn_db is still to hear it
         self.following = False  # somebody waits for something that ends in a moment
 
     async def work(self) -> bool:
@@ -102,10 +103,16 @@ class Operations:
                 if operation.id in self._asked:
                     await self._follow(operation)
                     continue
-                logs.get().info(
-                    logs.OPERATION_STARTED, kind=operation.kind, app=operation.app, id=operation.id
-                )
-                await self._start(operation)
+                if (ended := self._ended.get(operation.id)) is not None:
+                    await self._answer(ended)
+                else:
+                    logs.get().info(
+                        logs.OPERATION_STARTED,
+                        kind=operation.kind,
+                        app=operation.app,
+                        id=operation.id,
+                    )
+                    await self._start(operation)
                 confirmed |= operation.kind == "confirm"
             except (StoreUnavailable, LeaseLost):
                 raise
@@ -222,6 +229,8 @@ class Operations:
             except OSError as fault:
                 raise ValueError(f"its env file can't be deleted: {fault}") from fault
             await book.write(Changes(forgotten=[app]))
+        for lane in self._engine.lanes.values():
+            lane.provider.forget(app)
         still = f"; access may still be open: {left}" if left else ""
         return f"{app} is forgotten: what it left on the servers stays, and is nobody's now{still}"
 
@@ -320,15 +329,21 @@ class Operations:
 
     async def _end(self, operation: Operation, state: OperationState, text: str) -> None:
         self._asked.pop(operation.id, None)
-        ended = replace(operation, state=state, step="", result=text)
-        await self._store.update_operation(self._engine.book.epoch, ended)
+        self._ended[operation.id] = replace(operation, state=state, step="", result=text)
+        await self._answer(self._ended[operation.id])
+
+    async def _answer(self, operation: Operation) -> None:
+        """What was done is not done again when norn_db does not take the answer at once: there
+        would be another one by then."""
+        await self._store.update_operation(self._engine.book.epoch, operation)
+        del self._ended[operation.id]
         logs.get().info(
             logs.OPERATION_FINISHED,
             kind=operation.kind,
             app=operation.app,
             id=operation.id,
-            state=state.value,
-            result=text,
+            state=operation.state.value,
+            result=operation.result,
         )
 
 

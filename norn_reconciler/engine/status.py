@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from norn_reconciler.model.errors import Unavailable, with_remedy
@@ -15,6 +15,7 @@ from norn_reconciler.model.outcome import (
     RequeueAfter,
     Verification,
 )
+from norn_reconciler.model.records import AppRecord
 from norn_reconciler.model.status import Condition
 
 READY = "Ready"
@@ -52,11 +53,12 @@ def isolation(
     found: Mapping[str, tuple[Verification, datetime] | None],
     now: datetime,
     *,
+    earlier: Collection[str] = (),
     unknown_password: bool = False,
 ) -> Condition:
     """One app's isolation, over all its services. found: service → its last verification and
     when it was made, None where this process has made none: what an earlier one found then
-    stands."""
+    stands. earlier: services on which that one had verified it."""
     told = [(key, *v) for key, v in sorted(found.items()) if v is not None]
     failed = [(key, v) for key, v, _ in told if v.ok is False] or [
         (key, v) for key, v, _ in told if v.ok is None
@@ -65,21 +67,34 @@ def isolation(
         status = FALSE if failed[0][1].ok is False else UNKNOWN
         text = "; ".join(f"{key}: {v.message}" for key, v in failed)
         return Condition(ISOLATION, status, failed[0][1].reason, text, now)
-    if len(told) < len(found):
-        if before is not None and before.status != UNKNOWN:
+    silent = [key for key, v in sorted(found.items()) if v is None]
+    if silent and before is not None and before.status == TRUE:
+        return before
+    if not told or not set(silent) <= set(earlier):
+        if before is not None and before.status == FALSE:
             return before
         text = "norn does not know its password, and cannot log in as it: norn rotate gives it one"
         return Condition(
             ISOLATION, UNKNOWN, "Pending", text if unknown_password else "not yet tried", now
         )
-    times = ", ".join(
-        f"{key} {v.response_ms:.0f} ms at {at:%Y-%m-%d %H:%M:%SZ}" for key, v, at in told
-    )
+    times = [f"{key} {v.response_ms:.0f} ms at {at:%Y-%m-%d %H:%M:%SZ}" for key, v, at in told]
+    times += [f"{key} before norn was restarted" for key in silent]
     text = (
         "as the app: its own place works, a wrong password and a neighbour's place are refused "
-        f"({times})"
+        f"({', '.join(times)})"
     )
     return Condition(ISOLATION, TRUE, "Verified", text, now)
+
+
+def verified(record: AppRecord | None) -> bool:
+    """Whether it says of its present generation that isolation was verified on every service."""
+    shown = record.conditions.get(ISOLATION) if record is not None else None
+    return (
+        record is not None
+        and shown is not None
+        and shown.status == TRUE
+        and record.observed_generation == record.generation
+    )
 
 
 def ready(

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from norn_reconciler import logs
 from norn_reconciler.engine import status
 from norn_reconciler.engine.case import NOT_LEADER, QUEUED
+from norn_reconciler.engine.ledger import AppReport
+from norn_reconciler.engine.rollout import Rollout
+from norn_reconciler.engine.roster import Entry
+from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import with_remedy
+from norn_reconciler.model.inventory import HeldState
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, Outcome, RequeueAfter
 from norn_reconciler.model.records import AppRecord
 from norn_reconciler.model.status import Event
+
+Place = tuple[str, AppName]  # service, app
 
 
 def error_of(outcome: Outcome) -> str | None:
@@ -35,6 +44,56 @@ def problem_of(outcome: Outcome) -> tuple[str, str, str]:
             text = f"{error.reason}: {with_remedy(str(error), error.remedy)}"
             return logs.PROBLEM_FOUND, "error", text
     return logs.PROBLEM_FOUND, "error", ""
+
+
+def problems(entry: Entry, report: AppReport, kind: str, told: dict[Place, str]) -> list[Event]:
+    """A problem when it is first seen or changes. What norn_db's condition (of type `kind`) says
+    already was told by an earlier process. told: the last text of each, kept up to date here."""
+    key = (report.service, report.app)
+    event, severity, text = problem_of(report.outcome)
+    if not text:
+        if isinstance(report.outcome, Converged):
+            told.pop(key, None)
+        return []
+    before = told.get(key)
+    told[key] = text
+    new = status.condition(kind, report.outcome, datetime.now(UTC))
+    known = before is None and status.same(
+        {kind: new}, {k: c for k, c in entry.record.conditions.items() if k == kind}
+    )
+    if before == text or known:
+        return []
+    return [Event(event, severity, report.app, text, {}, report.service)]
+
+
+def retained(report: AppReport) -> list[Event]:
+    """What norn keeps from now on though nobody asks for it."""
+    return [
+        Event(
+            logs.OBJECT_RETAINED,
+            "info",
+            report.app,
+            f"{held.kind} {held.name}: access is revoked, the data stays",
+            {"kind": held.kind, "name": held.name},
+            report.service,
+        )
+        for key, held in (report.owned or {}).items()
+        if held.state is HeldState.RETAINED
+        and (key not in report.base or report.base[key].state is not HeldState.RETAINED)
+    ]
+
+
+def tell_end(rollout: Rollout, record: AppRecord, ok: bool, took: float) -> None:
+    """took: seconds."""
+    write = logs.get().info if ok else logs.get().warning
+    write(
+        logs.APP_READY if ok else logs.APP_DEGRADED,
+        app=rollout.app,
+        generation=record.generation,
+        changes=rollout.changes,
+        duration_ms=round(took * 1000),
+        **({} if ok else {"error": rollout.error}),
+    )
 
 
 def log_event(event: Event) -> None:

@@ -137,6 +137,10 @@ class Provider(Protocol[D, O, A]):
         under way. Returns how many sessions were ended."""
         ...
 
+    def forget(self, app: AppName) -> None:
+        """norn_db has forgotten `app`: so does whoever remembers it between two looks. No I/O."""
+        ...
+
     async def close(self) -> None: ...
 
 

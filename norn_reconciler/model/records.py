@@ -76,6 +76,7 @@ class Snapshot:
     key_fingerprint: of the master key that the recorded credentials were derived from.
     held: the removal guard's word while it holds, as people were told; "" when it does not.
     refused: what people were told of files that can't be used.
+    removed: app → seconds since it was removed, by norn_db's clock.
     """
 
     apps: Mapping[AppName, AppRecord] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class Snapshot:
     key_fingerprint: str | None = None
     held: str = ""
     refused: tuple[str, ...] = ()
+    removed: Mapping[AppName, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,5 +87,8 @@ class AbsentProvider:
         """It has none."""
         return 0
 
+    def forget(self, app: AppName) -> None:
+        """It remembers none."""
+
     async def close(self) -> None:
         return None

@@ -14,7 +14,8 @@ HOLD_EPOCH = """
 # Snapshot and reads of own tables.
 APPS = """
     SELECT app, file, file_digest, size, mtime_ns, canonical, generation, observed_generation,
-           state, paused, removal_confirmed, conditions
+           state, paused, removal_confirmed, conditions,
+           extract(epoch FROM now() - updated_at)::float8 AS age
       FROM reconciler.apps
      WHERE %(app)s::text IS NULL OR app = %(app)s
      ORDER BY app

@@ -10,7 +10,7 @@ from typing import Any
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
-from norn_reconciler.model.records import Changes, Operation, ServiceRecord, Snapshot
+from norn_reconciler.model.records import AppState, Changes, Operation, ServiceRecord, Snapshot
 from norn_reconciler.model.status import Event
 from norn_reconciler.store import codec, queries
 from norn_reconciler.store.database import Connection
@@ -48,6 +48,8 @@ class PostgresStore(StoreReads):
             meta[0]["key_fingerprint"] if meta else None,
             meta[0]["held"] if meta else "",
             tuple(meta[0]["refused"]) if meta else (),
+            # Nothing is written of an app any more once it is removed.
+            {row["app"]: row["age"] for row in apps if row["state"] == AppState.REMOVED.value},
         )
 
     async def claim(

@@ -77,6 +77,16 @@ def statements(monkeypatch):
     return sent
 
 
+async def test_a_snapshot_says_how_long_ago_an_app_was_removed(store, epoch, fresh_norn_db):
+    gone = an_app(SHOP, state=AppState.REMOVED)
+    await store.record(epoch, Changes(apps=[an_app(), gone]))
+    async with await psycopg.AsyncConnection.connect(fresh_norn_db, autocommit=True) as conn:
+        await conn.execute("UPDATE reconciler.apps SET updated_at = now() - interval '1 hour'")
+    removed = (await store.snapshot()).removed
+    assert removed.keys() == {SHOP}
+    assert 3600.0 <= removed[SHOP] < 7200.0
+
+
 async def test_a_new_norn_db_is_empty(store):
     found = await store.snapshot()
     assert (found.apps, found.inventory, found.services, found.key_fingerprint) == (

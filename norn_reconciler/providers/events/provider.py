@@ -211,6 +211,10 @@ class EventsProvider:
         sender."""
         return 0
 
+    def forget(self, app: AppName) -> None:
+        self._norn_apps.discard(app)
+        self._norn_topics.pop(app, None)
+
     async def close(self) -> None:
         await self._client.close()
 

@@ -154,5 +154,8 @@ class KvProvider:
         sender."""
         return 0
 
+    def forget(self, app: AppName) -> None:
+        self._norn_users.discard(app)
+
     async def close(self) -> None:
         await self._client.close()

@@ -199,6 +199,9 @@ class PostgresProvider:
         Returns how many. Raises ServiceError."""
         return await self._wire.end_sessions(instance)
 
+    def forget(self, app: AppName) -> None:
+        """Each look asks the server which roles are norn's."""
+
     async def close(self) -> None:
         if "_wire" in self.__dict__:
             await self._wire.client.close()

@@ -96,6 +96,7 @@ class Boxes:
     marks: dict[AppName, frozenset] = field(default_factory=dict)
     observations: list[frozenset[str]] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
 
     def desired(self, app: App, credential: Credential) -> tuple[str, ...]:
         section = app.sections.get(self.key)
@@ -203,6 +204,9 @@ class Boxes:
 
     async def end_sessions(self, instance: str) -> int:
         return 0
+
+    def forget(self, app: AppName) -> None:
+        self.forgotten.append(app)
 
     async def close(self) -> None:
         return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.errors import Unavailable
 from norn_reconciler.model.fleet import Member
-from norn_reconciler.model.outcome import Converged, Failed
+from norn_reconciler.model.outcome import Converged, Failed, RequeueAfter
 from norn_reconciler.model.plan import Plan, Problem, Severity
 from tests.unit.engine.fakes import Box, Boxes
 from tests.unit.engine.test_round import World, fleet, member
@@ -59,6 +60,53 @@ async def test_whoever_waited_is_looked_at_at_once() -> None:
     assert not world.outcome("b").warnings
     assert len(world.service.neighbours) == tried + 1, "its place is proven again"
     assert world.engine.queues["box"].take_due() == (), "nobody did anything: it ends here"
+
+
+async def test_whoever_waited_is_looked_at_when_the_owner_comes_to_rest_in_a_later_round() -> None:
+    world = await world_of(owner("a", "one", "b"), member("b", "two"))
+    await world.round("b")
+    world.engine.queues["box"].take_due()
+    world.service.proof = False
+    await world.round("a")
+    assert isinstance(world.outcome("a"), Failed)
+    assert world.engine.queues["box"].take_due() == (), "not at rest yet"
+    world.service.proof = True
+    await world.round("a")
+    assert world.outcome("a") == Converged()
+    assert world.engine.queues["box"].take_due() == ("b",)
+    world.engine.queues["box"].drop([A, B])
+    await world.round("a")
+    assert world.engine.queues["box"].take_due() == (), "once"
+
+
+async def test_whoever_waited_is_looked_at_though_nobody_knows_what_was_done() -> None:
+    world = await world_of(owner("a", "one", "b"), member("b", "two"))
+    await world.round("b")
+    apply = world.service.apply
+
+    async def and_then_away(plans, fence):
+        await apply(plans, fence)
+        raise Unavailable("box", "reset by peer")
+
+    world.service.apply = and_then_away  # type: ignore[method-assign]
+    await world.round("a")
+    world.service.apply = apply  # type: ignore[method-assign]
+    world.engine.queues["box"].drop([A, B])
+    await world.round("a")
+    assert world.engine.queues["box"].take_due() == ("b",)
+
+
+async def test_whoever_waited_does_not_wait_for_a_removal_of_the_owner() -> None:
+    """What it waits for is there; the rest waits for its date, or for a person."""
+    world = await world_of(owner("a", "old"), member("b", "two"))
+    await world.round()
+    changed = owner("a", "one", "b")
+    await world.engine.accept(fleet(changed, member("b", "two")))
+    world.engine.queues["box"].take_due()
+    await world.round("a")
+    outcome = world.outcome("a")
+    assert isinstance(outcome, RequeueAfter) and outcome.reason == "RemovalPending"
+    assert world.engine.queues["box"].take_due() == ("b",)
 
 
 async def test_in_one_batch_it_is_seen_in_the_same_requests() -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from norn_reconciler import logs
+from norn_reconciler.engine.book import Book
+from norn_reconciler.engine.engine import Engine
+from norn_reconciler.engine.guard import Limits
 from norn_reconciler.engine.probes import AGAIN, LEAST, Probes
-from norn_reconciler.model.app import AppName
+from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import Unavailable
-from norn_reconciler.model.records import Snapshot
+from norn_reconciler.model.fleet import Fleet, Member
+from norn_reconciler.model.records import Snapshot, SpecRecord
 from norn_reconciler.model.secret import LOST
+from tests.unit.engine.fakes import Box, Boxes, MemoryDelivery, MemoryStore, OpenFence, Secrets
 from tests.unit.engine.test_round import World, fleet, member
 
 HOUR = 3600.0
@@ -253,3 +259,79 @@ async def test_what_an_earlier_process_verified_stands_until_its_turn_comes() ->
     assert len(world.service.neighbours) == tried
     assert again.book.records[A].conditions["Ready"].status == "True"
     assert again.store.changes == []
+
+
+class Two:
+    """One app on two services, in a process that begins with what norn_db has."""
+
+    def __init__(self, bag: Boxes, box: Boxes, kept: Snapshot | None = None) -> None:
+        kinds = {"bag": "BagsReady", "box": "BoxesReady"}
+        self.bag, self.box = bag, box
+        self.book = Book(MemoryStore(), Secrets(), MemoryDelivery(), kinds)
+        self.book.load(kept or Snapshot(), 1)
+        services = {"bag": bag, "box": box}
+        self.engine = Engine(services, self.book, OpenFence(), Limits(3, 20.0), 10.0)  # type: ignore[arg-type]
+
+    def restarted(self, *without: str) -> Two:
+        book, keys = self.book, {"bag", "box"} - {*without}
+        inventory = {key: {A: book.owned(key, A)} for key in keys}
+        rows = {key: {A: book.service(key, A)} for key in keys}
+        return Two(self.bag, self.box, Snapshot(book.records, inventory, rows))
+
+    async def probe(self, key: str) -> str:
+        """Ready, after isolation was tried on one service alone."""
+        self.engine.lanes[key].probes.at_once(A)
+        await self.engine._round(key, [A])
+        return self.book.records[A].conditions["Ready"].status
+
+
+def on_both() -> Fleet:
+    app = App(A, {"bag": Box(("bag1",)), "box": Box(("a1",))})
+    return fleet(Member(app, SpecRecord("a.yaml", "d", 1, 1, "a")))
+
+
+@pytest.mark.parametrize("fault", ["open", "silent"])
+async def test_after_a_restart_one_failure_counts_until_it_has_passed_and_no_longer(fault) -> None:
+    """What an earlier process found on the other service stands until its turn comes."""
+    first = Two(Boxes(key="bag"), Boxes())
+    await first.engine.accept(on_both())
+    await first.engine.settle([A])
+    two = first.restarted()
+    await two.engine.accept(on_both())
+    await two.engine._round("box", [A])
+    well = getattr(two.bag, fault)
+    setattr(two.bag, fault, "its neighbour's bags" if fault == "open" else Unavailable("bag", "no"))
+    assert await two.probe("bag") != "True"
+    setattr(two.bag, fault, well)
+    assert await two.probe("bag") == "True"
+    assert len(two.box.neighbours) == 1, "not tried again yet"
+
+
+async def test_a_service_that_was_not_in_the_spec_then_is_tried_before_it_counts() -> None:
+    first = Two(Boxes(key="bag"), Boxes())
+    await first.engine.accept(on_both())
+    await first.engine.settle([A])
+    two = first.restarted("box")  # as if there had been no section
+    await two.engine.accept(on_both())
+    two.bag.open = "its neighbour's bags"
+    assert await two.probe("bag") == "False"
+    two.bag.open = ""
+    assert await two.probe("bag") == "False"
+
+
+async def test_a_section_that_was_taken_away_since_is_tried_before_it_counts() -> None:
+    first = Two(Boxes(key="bag"), Boxes())
+    await first.engine.accept(on_both())
+    await first.engine.settle([A])
+    two = first.restarted()
+    app = App(A, {"bag": Box(("bag1",))})
+    await two.engine.accept(fleet(Member(app, SpecRecord("a.yaml", "d", 1, 1, "less"))))
+    await two.probe("bag")
+    await two.engine.accept(on_both())
+    two.bag.open = "its neighbour's bags"
+    await two.probe("bag")
+    two.bag.open = ""
+    await two.probe("bag")
+    assert two.book.records[A].conditions["IsolationVerified"].status == "False"
+    await two.engine._round("box", [A])
+    assert two.book.records[A].conditions["IsolationVerified"].status == "True"

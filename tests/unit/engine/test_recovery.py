@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 
@@ -18,6 +19,7 @@ from norn_reconciler.model.errors import NornError, Rejected, Unavailable
 from norn_reconciler.model.fleet import Member
 from norn_reconciler.model.inventory import Held, HeldState, Origin
 from norn_reconciler.model.outcome import Blocked, Converged, Failed
+from norn_reconciler.model.plan import Plan
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import (
     AppRecord,
@@ -35,6 +37,7 @@ from tests.unit.engine.fakes import (
     MemoryDelivery,
     MemoryStore,
     OpenFence,
+    Repair,
     Secrets,
 )
 from tests.unit.engine.test_round import World, fleet, member
@@ -229,6 +232,39 @@ async def test_a_later_password_of_norns_own_is_not_taken_for_drift() -> None:
         assert blocked.problem.remedy.startswith("norn recover a")
     assert older.book.service("box", A).mark == CredentialMark(KEY, 1)
     assert "drift.detected" not in older.store.events()
+
+
+@dataclass(frozen=True, slots=True)
+class Set(Repair):
+    sets_credential: ClassVar[bool] = True
+
+
+class Locked(Boxes):
+    """What is bent has another password."""
+
+    def plan(self, wanted, observed):
+        found = super().plan(wanted, observed)
+        sets = (Set(a.kind, a.name) if isinstance(a, Repair) else a for a in found.actions)
+        return Plan(tuple(sets), found.problems)
+
+
+async def test_only_those_whose_turn_it_is_are_tried_for_a_later_password() -> None:
+    """It takes logins: a thousand of them before the first write would be a long wait."""
+    older = World(Locked())
+    names = [AppName(f"a{n}") for n in range(5)]
+    await older.engine.accept(fleet(*(member(name, f"box{name}") for name in names)))
+    await older.round()
+    older.service.server = dict.fromkeys(older.service.server, "bent")
+    older.service.passwords["a1"] = 3
+    older.service.writes.clear()
+    older.engine.lanes["box"]._chunk_size = 2
+    await older.round()
+    assert [app for app, _ in older.service.tried] == ["a0", "a1"]
+    assert older.service.writes == ["REPAIR boxa0"]
+    assert isinstance(older.outcome("a1"), Blocked)
+    await older.engine.settle(names)
+    assert older.service.server.pop("boxa1") == "bent", "norn_db is older"
+    assert set(older.service.server.values()) == {"whole"}
 
 
 async def test_a_password_that_is_nobodys_is_drift_as_ever() -> None:

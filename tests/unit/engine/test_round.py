@@ -11,11 +11,13 @@ from norn_reconciler import logs
 from norn_reconciler.engine.book import Book
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.guard import Limits, loss_digest
+from norn_reconciler.engine.lane import ENDPOINT
 from norn_reconciler.engine.operations import Operations, adoption
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import (
     Denied,
     LeaseLost,
+    NornError,
     Rejected,
     StoreUnavailable,
     Unavailable,
@@ -24,8 +26,16 @@ from norn_reconciler.model.fleet import Fleet, Folder, Member, Refusal
 from norn_reconciler.model.inventory import HeldState
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
 from norn_reconciler.model.plan import Plan, Problem, Severity
-from norn_reconciler.model.records import AppState, Operation, OperationState, Snapshot, SpecRecord
-from norn_reconciler.model.secret import DUE
+from norn_reconciler.model.records import (
+    AppState,
+    Changes,
+    Operation,
+    OperationState,
+    ServiceRecord,
+    Snapshot,
+    SpecRecord,
+)
+from norn_reconciler.model.secret import DUE, CredentialMark
 from tests.unit.engine.fakes import (
     Box,
     Boxes,
@@ -35,6 +45,8 @@ from tests.unit.engine.fakes import (
     OpenFence,
     Secrets,
 )
+
+OTHER = CredentialMark("e" * 8, 7)
 
 
 @dataclass
@@ -75,18 +87,21 @@ class World:
             self.clock,
             held=self.kept.held,
             refused=self.kept.refused,
+            removed=self.kept.removed,
         )
 
-    def restarted(self) -> World:
-        """Another process over the same service, store and delivery."""
+    def restarted(self, ago: float = 0.0) -> World:
+        """Another process over the same service, store and delivery. ago: seconds since the last
+        removals."""
         book = self.book
         names = sorted(book.records)
         inventory = {"box": {app: book.owned("box", app) for app in names}}
         services = {"box": {app: book.service("box", app) for app in names}}
         held = [c.held for c in self.store.changes if c.held is not None]
         refused = [c.refused for c in self.store.changes if c.refused is not None]
+        removed = {a: ago for a, r in book.records.items() if r.state is AppState.REMOVED}
         kept = Snapshot(
-            book.records, inventory, services, None, ["", *held][-1], [(), *refused][-1]
+            book.records, inventory, services, None, ["", *held][-1], [(), *refused][-1], removed
         )
         return World(self.service, self.store, self.delivery, self.clock, self.fence, kept)
 
@@ -159,6 +174,76 @@ async def test_an_app_whose_plan_crashes_leaves_the_others_converged(monkeypatch
     await world.round()
     assert isinstance(world.outcome("a"), Converged)
     assert isinstance(world.outcome("b"), Failed)
+
+
+async def test_an_app_whose_wish_cannot_be_made_says_so_and_what_waits_for_it_ends() -> None:
+    world = World()
+    operations = Operations(world.engine, world.store, world.clock)
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two")))
+    await world.round()
+    desired = world.service.desired
+
+    def crash(app, credential):
+        if app.name == "b":
+            raise ZeroDivisionError
+        return desired(app, credential)
+
+    world.service.desired = crash  # type: ignore[method-assign]
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two", "three")))
+    world.store.operations[1] = Operation(1, "reconcile", AppName("b"))
+    await operations.work()
+    await world.round()
+    await operations.work()
+    assert isinstance(world.outcome("a"), Converged)
+    assert isinstance(world.outcome("b"), Failed)
+    assert world.service.observations[-1] == {"a"}, "nothing to look for"
+    assert world.store.operations[1].state is OperationState.FAILED
+    assert "ZeroDivisionError" in world.store.operations[1].result
+    assert world.book.records[AppName("b")].conditions["BoxesReady"].status == "False"
+
+
+async def test_what_was_not_asked_says_nothing_of_a_dead_endpoint() -> None:
+    world = World()
+    world.service.down = Unavailable("box", "connection refused")
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+
+    def crash(app, credential):
+        raise ZeroDivisionError
+
+    desired, world.service.desired = world.service.desired, crash  # type: ignore[method-assign]
+    lane = world.engine.lanes["box"]
+    lane._kept.clear()
+    await world.round()
+    assert isinstance(world.outcome("a"), Failed)
+    world.service.desired = desired  # type: ignore[method-assign]
+    assert lane._backoff.failing(ENDPOINT), "nobody has spoken to it since"
+
+
+async def test_of_an_error_that_is_not_norns_only_its_type_is_told() -> None:
+    """A driver's text may quote a statement with the password in it."""
+    world = World()
+    await world.engine.accept(fleet(member("a", "one"), member("b", "two"), member("c", "three")))
+    plan = world.service.plan
+
+    def crash(wanted, observed):
+        if wanted.app == "a":
+            raise ValueError("ALTER ROLE a PASSWORD 'hunter2'")
+        if wanted.app == "b":
+            raise NornError("what norn itself has to say")
+        return plan(wanted, observed)
+
+    async def fails(app, credential, neighbour):
+        raise ValueError("hunter2")
+
+    world.service.plan = crash  # type: ignore[method-assign]
+    world.service.trespass = fails  # type: ignore[method-assign]
+    await world.round()
+    shown = {n: r.conditions for n, r in world.book.records.items()}
+    assert shown[AppName("a")]["BoxesReady"].message.startswith("internal: ValueError; next try")
+    assert "what norn itself has to say" in shown[AppName("b")]["BoxesReady"].message
+    assert shown[AppName("c")]["IsolationVerified"].message == "box: internal: ValueError"
+    assert "hunter2" not in str(world.store.changes)
 
 
 async def test_a_dead_endpoint_keeps_one_timer_and_recovers() -> None:
@@ -362,6 +447,93 @@ async def test_norn_db_away_during_the_report_is_made_good_by_the_next_round() -
     assert isinstance(world.outcome("a"), Converged)
 
 
+async def unwritten(world: World) -> None:
+    """a is made, and norn_db is gone before it hears of it."""
+    await world.engine.accept(fleet(member("a", "one")))
+    apply = world.service.apply
+
+    async def and_then_away(plans, fence):
+        result = await apply(plans, fence)
+        world.store.away = True
+        return result
+
+    world.service.apply = and_then_away  # type: ignore[method-assign]
+    await world.round()
+    world.service.apply = apply  # type: ignore[method-assign]
+
+
+async def test_what_norn_db_did_not_take_is_written_when_it_is_back(monkeypatch) -> None:
+    """Not only with the next look at the app: that may be a resync away."""
+    monkeypatch.setattr("norn_reconciler.engine.engine.AWAY", 0.0)
+    world, a = World(), AppName("a")
+    await unwritten(world)
+    world.engine.queues["box"].take_due()
+    looks = len(world.service.observations)
+    serving = asyncio.create_task(world.engine.serve())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert world.store.changes[-1].apps[0].conditions == {}, "still away"
+    world.store.away = False
+    for _ in range(10):
+        await asyncio.sleep(0)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert len(world.service.observations) == looks
+    assert world.book.records[a].conditions["Ready"].status == "True"
+    assert world.book.owned("box", a)["box", "one"].state is HeldState.OWNED
+    assert world.book.service("box", a).mark is not None
+    assert [d.status for c in world.store.changes for d in c.deployments] == ["deployed"]
+    events = world.store.events()
+    rows = len(world.store.changes)
+    await world.book.report(())
+    assert len(world.store.changes) == rows, "once"
+    assert len(set(events)) == len(events)
+
+
+async def test_of_what_norn_db_did_not_take_the_newest_is_written() -> None:
+    world, a = World(), AppName("a")
+    await unwritten(world)
+    world.service.down = Unavailable("box", "gone, too")
+    for _ in range(3):
+        await world.round()
+    world.store.away = False
+    await world.book.report(())
+    assert "gone, too" in world.book.records[a].conditions["BoxesReady"].message
+    told = [e for c in world.store.changes for e in c.events if e.event == logs.PROBLEM_FOUND]
+    assert [e.message for e in told] == ["Unavailable: gone, too"], "said once"
+
+
+async def test_what_was_decided_meanwhile_is_not_undone_by_what_norn_db_did_not_take() -> None:
+    world, a = World(), AppName("a")
+    await unwritten(world)
+    world.store.away = False
+    async with world.book.turn:
+        await world.book.write(Changes(services={("box", a): ServiceRecord(None, OTHER)}))
+        await world.book.write(Changes(inventory={("box", a): {}}))
+    await world.book.report(())
+    assert world.book.service("box", a).mark == OTHER
+    assert world.book.owned("box", a) == {}
+
+
+async def test_what_norn_db_refuses_is_not_kept() -> None:
+    """It would be refused for ever, and everything that is written with it."""
+    world = World()
+    record = world.store.record
+
+    async def refuses(epoch, changes):
+        if any(row.conditions for row in changes.apps):
+            raise NornError("norn_db refused a statement")
+        await record(epoch, changes)
+
+    world.store.record = refuses  # type: ignore[method-assign]
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    assert world.book.unwritten
+    world.store.record = record  # type: ignore[method-assign]
+    await world.book.report(())
+    assert world.book.records[AppName("a")].conditions == {}
+
+
 async def test_accept_changes_nothing_while_norn_db_is_away() -> None:
     world = World()
     world.store.away = True
@@ -455,6 +627,47 @@ async def test_a_rotation_runs_until_the_new_password_is_delivered() -> None:
     assert world.store.operations[2].state is OperationState.DONE
     assert "delivered" in world.store.operations[2].result
     assert world.book.service("box", a).mark.fingerprint != DUE
+
+
+@pytest.mark.parametrize("during", ["observe", "apply", "prove", "trespass", "report"])
+async def test_a_rotation_that_begins_during_a_round_is_not_taken_for_done(during: str) -> None:
+    """The round sets and proves the password that it began with."""
+    world, a = World(Locks()), AppName("a")
+    operations = Operations(world.engine, world.store, world.clock)
+    await world.engine.accept(fleet(member("a", "one")))
+    await world.round()
+    await world.engine.accept(fleet(member("a", "one", "two")))
+    world.store.operations[1] = Operation(1, "rotate", a)
+    used: list[int] = []
+    prove, trespass = world.service.prove, world.service.trespass
+
+    async def proves(app, credential):
+        used.append(credential.mark.generation)
+        return await prove(app, credential)
+
+    async def trespasses(app, credential, neighbour):
+        used.append(credential.mark.generation)
+        return await trespass(app, credential, neighbour)
+
+    world.service.prove = proves  # type: ignore[method-assign]
+    world.service.trespass = trespasses  # type: ignore[method-assign]
+    where = world.book if during == "report" else world.service
+    step = getattr(where, during)
+
+    async def meanwhile(*arguments):
+        await operations.work()
+        return await step(*arguments)
+
+    setattr(where, during, meanwhile)
+    await world.round()
+    mark = world.book.service("box", a).mark
+    assert (mark.fingerprint, mark.generation) == (DUE, 2), "no server has it yet"
+    assert set(used) == {1}
+    await world.round()
+    mark = world.book.service("box", a).mark
+    assert (mark.fingerprint, mark.generation) == ("f" * 8, 2)
+    await operations.work()
+    assert world.store.operations[1].state is OperationState.DONE
 
 
 async def test_what_was_adopted_is_counted_in_words() -> None:
@@ -591,6 +804,48 @@ async def test_what_can_not_be_removed_can_be_forgotten() -> None:
     assert "may still be open: box box one" in world.store.operations[2].result
     assert world.delivery.delivered == {"b"}
     assert "a" not in world.book.records
+    assert world.service.forgotten == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["forget", "adopt", "confirm"])
+async def test_what_was_done_is_answered_so_though_norn_db_took_the_answer_late(kind: str) -> None:
+    """Done a second time it would be: no such app, nothing to adopt, nothing to confirm."""
+    world, a, b = World(), AppName("a"), member("b", "two")
+    operations = Operations(world.engine, world.store, world.clock)
+    if kind == "adopt":
+        world.service.server["one"] = "whole"
+    await world.engine.accept(fleet(member("a", "one"), b))
+    await world.round()
+    digest = None
+    if kind == "adopt":
+        digest = (await adoption(a, {"box": world.service}, world.book)).digest
+    elif kind == "forget":
+        await world.engine.accept(fleet(b, vanished=(member("a", "one"),)))
+        world.clock.now += 20
+        await world.round()
+    else:
+        del world.service.server["one"]
+        await world.round()
+        digest = world.outcome("a").problem.remedy.split("norn confirm ")[1].split()[0]
+    asked = Operation(1, kind, None if kind == "confirm" else a, digest=digest)
+    world.store.operations[1] = asked
+    update = world.store.update_operation
+
+    async def away(epoch, operation):
+        raise StoreUnavailable("norn_db does not answer")
+
+    world.store.update_operation = away  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await operations.work()
+    world.store.update_operation = update  # type: ignore[method-assign]
+    rows = len(world.store.changes)
+    assert await operations.work() == (kind == "confirm")
+    ended = world.store.operations[1]
+    assert ended.state is OperationState.DONE
+    assert {"forget": "is forgotten", "adopt": "adopted", "confirm": "given up"}[
+        kind
+    ] in ended.result
+    assert len(world.store.changes) == rows, "done once"
 
 
 async def test_a_section_under_removal_keeps_its_word_and_its_variables() -> None:
@@ -651,6 +906,26 @@ async def test_small_steps_do_not_slip_under_the_threshold() -> None:
     world.clock.now += 100
     await world.round()
     assert list(world.service.server.values()).count("closed") == 0
+
+
+@pytest.mark.parametrize(("ago", "held"), [(30.0, True), (601.0, False)])
+async def test_a_restart_lets_no_more_vanish_than_one_process_would(ago: float, held: bool) -> None:
+    """A run of `norn apply` is a process, too."""
+    world = World()
+    members = [member(f"a{i}", f"box{i}") for i in range(10)]
+    await world.engine.accept(fleet(*members))
+    await world.round()
+    await world.engine.accept(fleet(*members[3:], vanished=tuple(members[:3])))
+    assert world.engine.hold is None
+    world.clock.now += 11
+    await world.round()
+    assert list(world.service.server.values()).count("closed") == 3
+    world = world.restarted(ago)
+    await world.engine.accept(fleet(*members[6:], vanished=tuple(members[3:6])))
+    assert (world.engine.hold is not None) is held
+    if held:
+        assert world.engine.hold.apps == ("a3", "a4", "a5"), "what is gone needs no word any more"
+        assert "6 of 10 apps" in world.engine.hold.message
 
 
 async def test_a_digest_covers_neither_another_time_nor_a_worse_folder() -> None:
