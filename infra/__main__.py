@@ -83,7 +83,7 @@ def _up(arguments: argparse.Namespace) -> int:
             print(f"  {server.title} is not started here")
         else:
             names.append(name)
-    stack.start(names, progress=lambda text: print(text, flush=True))
+    stack.start(names, progress=lambda text: print(f"{text}\n", end="", flush=True))
     if arguments.config:
         configuration.write(arguments.config, stack.settings(names))
     if "postgres" not in names:

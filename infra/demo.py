@@ -41,7 +41,7 @@ class Demo:
     def run(self) -> None:
         say("1. Servers of our own: PostgreSQL, Valkey, Kafka")
         began = time.monotonic()
-        self.stack.start(progress=lambda text: print(f"   {text}", flush=True))
+        self.stack.start(progress=lambda text: print(f"   {text}\n", end="", flush=True))
         print(f"   up after {time.monotonic() - began:.1f} s")
 
         say("2. `norn run` watches an empty folder; three files are dropped into it")

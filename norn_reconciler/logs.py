@@ -50,6 +50,7 @@ RECORDS_RECOVERED = "records.recovered"
 OPERATION_STARTED = "operation.started"
 OPERATION_FINISHED = "operation.finished"
 LANE_FAULTED = "lane.faulted"
+DRIVER_WARNED = "driver.warned"
 
 EVENTS: frozenset[str] = frozenset(
     value for name, value in globals().items() if name.isupper() and isinstance(value, str)
@@ -66,22 +67,9 @@ def configure(log_format: _Format | None, *, stream: Any = None) -> None:
     _to.clear()
     _to[log_format or ("console" if out.isatty() else "json")] = out
     _set_up.cache_clear()
-    # Drivers log to the standard library: their warnings go to the same stream, nothing below.
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(_Drivers(out))
-    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    from norn_reconciler.drivers import Drivers  # noqa: PLC0415 -- it needs this module
 
-
-class _Drivers(logging.Formatter):
-    """The standard library's lines."""
-
-    def __init__(self, out: Any) -> None:
-        super().__init__("%(name)s: %(message)s")
-        self._journal = journal.leads_there(out)
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return journal.marked(text, record.levelname.lower()) if self._journal else text
+    logging.basicConfig(handlers=[Drivers()], level=logging.WARNING)
 
 
 _to: dict[_Format, Any] = {}

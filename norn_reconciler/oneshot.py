@@ -83,10 +83,13 @@ class Reading:
     keyed: bool
 
 
-async def read(settings: Settings, providers: Mapping[str, AnyProvider]) -> Reading:
+async def read(
+    settings: Settings, providers: Mapping[str, AnyProvider], *, tell: bool = True
+) -> Reading:
     """As the daemon would see it now; nothing is written, no key is made. A norn_db without any
-    table of ours reads as one that knows nothing; older or newer tables raise SchemaMismatch."""
-    specs = Specs(settings)
+    table of ours reads as one that knows nothing; older or newer tables raise SchemaMismatch.
+    tell: log what is wrong with files."""
+    specs = Specs(settings, tell=tell)
     specs.glance()
     store = store_of(settings, f"{instance(settings)}-cli-{os.getpid()}")
     try:
@@ -157,7 +160,7 @@ class Plans:
 async def plan(settings: Settings, apps: Sequence[AppName]) -> Plans:
     """What would change. Raises NornError for an app that no file asks for."""
     async with open_providers(settings, instance(settings)) as providers:
-        reading = await read(settings, providers)
+        reading = await read(settings, providers, tell=False)
         chosen = _chosen(reading.book, apps)
         found = await preview(providers, reading.book, chosen, reading.hold)
         rejected = _rejected(reading.book, reading.findings, apps)

@@ -25,9 +25,12 @@ from norn_reconciler.spec.validate import validate
 
 
 class Specs:
-    """The specs folder, looked at again and again. Findings are logged when they are new."""
+    """The specs folder, looked at again and again. Findings are logged when they are new.
 
-    def __init__(self, settings: Settings) -> None:
+    tell: False where whoever asks says them itself."""
+
+    def __init__(self, settings: Settings, *, tell: bool = True) -> None:
+        self._tells = tell
         self._rules = rules_of(settings)
         self._scanner = Scanner(settings.specs_dir, self._rules, settle=settings.settle_seconds)
         self._scan = Scan()
@@ -53,7 +56,9 @@ class Specs:
         self._scan = self._scanner.look(time.monotonic())
         known = {n: r.spec for n, r in records.items() if r.state is AppState.ACTIVE}
         settled = settle(self._scan, known, holders_of(inventory), self._rules, inventory)
-        self._tell(settled)
+        if self._tells:
+            self._tell(settled)
+        self.findings = settled.findings
         self._withheld = settled.withheld
         return settled.fleet
 
@@ -78,7 +83,6 @@ class Specs:
             (logs.get().error if error else logs.get().warning)(
                 logs.SPEC_REJECTED if error else logs.SPEC_WARNED, **finding.as_json()
             )
-        self.findings = settled.findings
 
 
 def rules_of(settings: Settings) -> Rules:

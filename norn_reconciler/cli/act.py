@@ -119,7 +119,7 @@ def _print_plan(found: Preview, nothing: str) -> None:
         empty=nothing or "Nothing to change.",
     )
     if found.hold:
-        typer.echo(f"held: {found.hold.words}")
+        typer.echo(found.hold.words)
     for name, by in found.plans.items():
         for service, part in by.items():
             for problem in part.problems:
@@ -184,7 +184,7 @@ def apply(
             if not ok:
                 typer.echo(f"{name}: {text}", err=True)
         if result.held:
-            typer.echo(f"held: {result.held}", err=True)
+            typer.echo(result.held, err=True)
         _say_findings(result.findings, others=not result.rejected)
         good = sum(ok for _, ok, _ in result.apps)
         typer.echo(

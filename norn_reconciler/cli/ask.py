@@ -1,5 +1,6 @@
-"""Requests to the writer: reconcile, confirm, adopt, forget, pause, resume. Each becomes a row in
-`operations`, which the daemon (or the next `norn apply`) works through; the command follows it."""
+"""Requests to the writer: reconcile, confirm, adopt, rotate, forget, pause, resume. Each becomes a
+row in `operations`, which the daemon (or the next `norn apply`) works through; the command follows
+it."""
 
 from __future__ import annotations
 

@@ -130,8 +130,13 @@ def _app_json(record: AppRecord) -> dict[str, object]:
         "state": record.state.value,
         "paused": record.paused,
         "file": record.spec.file,
-        "conditions": [_condition_json(c) for c in record.conditions.values()],
+        "conditions": [_condition_json(c) for c in _ordered(record)],
     }
+
+
+def _ordered(record: AppRecord) -> Sequence[Condition]:
+    """Ready first, the others by name."""
+    return sorted(record.conditions.values(), key=lambda c: (c.type != READY, c.type))
 
 
 def _condition_json(condition: Condition) -> dict[str, object]:
@@ -204,10 +209,7 @@ def describe(name: AppArgument, output_as: OutputOption = Output.TABLE) -> None:
     )
     output.table(
         ("CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"),
-        (
-            (c.type, c.status, c.reason, c.last_transition_time, c.message)
-            for c in record.conditions.values()
-        ),
+        ((c.type, c.status, c.reason, c.last_transition_time, c.message) for c in _ordered(record)),
         empty="no condition yet",
     )
     typer.echo()

@@ -30,7 +30,7 @@ def postgres(settings: Settings, instance: str) -> AnyProvider | None:
             advertised=settings.postgres_advertised,
             sslmode=settings.postgres_sslmode,
             request_timeout=settings.request_timeout_seconds,
-            norn_users=frozenset({unquote(own.username)} if own.username else ()),
+            norn_users=frozenset({"norn", unquote(own.username or "norn")}),  # norn owns norn_db
             norn_databases=frozenset({own.path.lstrip("/")} - {""}),
             instance=instance,
         ),

@@ -1,8 +1,8 @@
 """The whole infraspec as a model: every field, its type and its default.
 
 The sections under `services` stay raw here: each is checked by the model of its provider. Texts
-that may be secrets are held as SHA-256 digests only, so that no spec in memory, in norn_db or in an
-output ever carries one.
+that may be secrets are held as SHA-256 digests only, and other texts without the user and password
+of a URL in them, so that no spec in memory, in norn_db or in an output ever carries one.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _APP = re.compile(APP_PATTERN)
 LONGEST_APP = 200  # its env file's name must fit a folder
 
 Role = Literal["webserver", "worker", "cron", "function"]
+_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 STORED = {"stored": True}  # validation context of a spec that comes from its own canonical form
 
 
@@ -58,6 +59,10 @@ def _digest(value: str, info: ValidationInfo) -> str:
     return "sha256:" + hashlib.sha256(value.encode()).hexdigest()
 
 
+def _without_userinfo(value: str) -> str:
+    return _USERINFO.sub("***@", value) if "@" in value else value
+
+
 def _duration(value: object) -> str:
     if not isinstance(value, str):
         raise PydanticCustomError(
@@ -76,7 +81,7 @@ def _at_least_one(value: int) -> int:
 
 
 _TEXT_SCHEMA = WithJsonSchema({"type": "string"})
-Text = Annotated[str, BeforeValidator(_as_text), _TEXT_SCHEMA]
+Text = Annotated[str, AfterValidator(_without_userinfo), BeforeValidator(_as_text), _TEXT_SCHEMA]
 Int = Annotated[int, Strict()]  # true, "80" and 80.0 are no whole numbers
 SecretText = Annotated[str, AfterValidator(_digest), BeforeValidator(_as_text), _TEXT_SCHEMA]
 EnvText = Annotated[

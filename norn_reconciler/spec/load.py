@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -91,6 +91,8 @@ def restore(record: SpecRecord, rules: Rules, raw: bytes = b"") -> Document | No
                     return None
     if not spec.core and any(rules.refusal(key, spec.app) for key in sections):
         return None
+    if "@" in record.canonical:  # of a version that kept the user and password of a URL
+        record = replace(record, canonical=spec.canonical())
     return Document(App(AppName(spec.app), sections), spec, record, (), raw)
 
 

@@ -32,6 +32,15 @@ services:
     namespace: {app}
   events:
     topics: [{app}-mail.inbound, {app}-mail.processed]
+secrets: [DATABASE_URL, SMTP_API_KEY]
+migrations:
+  command: npm run db:migrate
+  database: {database}
+artifacts:
+  retain: 5
+alerts:
+  window: 5m
+  threshold: 3
 """
 
 

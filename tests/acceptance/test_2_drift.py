@@ -80,12 +80,12 @@ def test_a_clean_resync_writes_no_row_per_app(norn: Norn, services: Services, na
         norn.write(f"{app}.yaml", spec(app))
     with norn.daemon(NORN_RESYNC_SECONDS="0.3"):
         norn.until_ready(*apps)
-        tables = ("apps", "inventory", "services", "events")
+        tables = [f"reconciler.{t}" for t in ("apps", "inventory", "services", "events")]
+        tables += [f"public.{t}" for t in ("deployments", "forge_states", "health_checks")]
 
         def versions() -> object:
             return [
-                norn.rows(f"SELECT array_agg(xmin::text ORDER BY ctid) v FROM reconciler.{t}")
-                for t in tables
+                norn.rows(f"SELECT array_agg(xmin::text ORDER BY ctid) v FROM {t}") for t in tables
             ]
 
         def looks() -> int:

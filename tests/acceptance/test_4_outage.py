@@ -96,6 +96,7 @@ def test_norn_db_away_nothing_is_written_and_it_recovers(breakable, private_stac
         norn.until_ready(name("new"), seconds=40)
         until(lambda: norn.events("drift.detected", app), told=norn.story)
         assert daemon.process.poll() is None
+        assert not daemon.events("?"), "what drivers say of it is JSON, too"
     services.close()
 
 

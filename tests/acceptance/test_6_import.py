@@ -146,6 +146,7 @@ def test_what_is_there_is_imported_adopted_and_kept(norn: Norn, world: World) ->
     assert f'nobody\'s: postgres: database "{world.lonely}" is owned by postgres' in overview
     assert f"nobody's: events: topic {world.lonely} is granted to no user" in overview
     everything = norn.json("import")
+    assert "norn" not in {found["app"] for found in everything["apps"]}, "norn_db's owner"
     for said in (overview, str(everything)):
         assert OLD not in said and not re.search(r"[0-9a-f]{64}|SCRAM-SHA-256\$", said)
 

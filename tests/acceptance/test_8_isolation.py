@@ -231,6 +231,8 @@ def test_a_broker_where_everybody_may_do_what_no_acl_is_about_is_found_by_the_fi
         assert norn.condition(app, "Ready")["status"] == "False"
         assert norn.events("isolation.failed", app)
         assert not (norn.folder / ".norn" / "credentials" / f"{app}.env").exists()
+    (seen,) = [s for s in norn.json("doctor", code=1)["services"] if s["service"] == "events"]
+    assert "AuthorisationOff" in {f["reason"] for f in seen["findings"]}
 
 
 EVERYBODY = {

@@ -48,7 +48,7 @@ async def test_a_server_that_is_set_up_well(start: Start) -> None:
     health = await diagnosis(start())
     assert health.ok
     assert health.findings == ()
-    assert health.detail.startswith("valkey 9.")
+    assert health.detail.startswith("Valkey 9.")
 
 
 async def test_an_open_default_user_is_an_error_and_the_remedy_closes_it(start: Start) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pydantic import SecretStr
 from typer.main import get_command
 
 from norn_reconciler import logs
@@ -55,6 +56,27 @@ def test_events_are_constants_and_each_is_used() -> None:
 def test_the_settings_page_lists_every_setting_and_no_other() -> None:
     listed = set(re.findall(r"`NORN_([A-Z_]+)`", words("settings.md")))
     assert listed == {name.upper() for name in Settings.model_fields}
+
+
+def test_the_settings_page_has_the_defaults_of_the_code() -> None:
+    rows = re.findall(r"^\| (`NORN_[^|]+?) \| ([^|]+?) \|", words("settings.md"), re.MULTILINE)
+    told: dict[str, str] = {}
+    for names, default in rows:
+        each = re.findall(r"`NORN_([A-Z_]+)`", names)
+        values = default.split(", ") if len(each) > 1 and ", " in default else [default] * len(each)
+        told |= {n.lower(): v.strip("`") for n, v in zip(each, values, strict=True)}
+    for name, field in Settings.model_fields.items():
+        if field.default is None:  # it depends on something, and the page says on what
+            continue
+        assert told[name] == _written(field.default), name
+
+
+def _written(default: object) -> str:
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    if isinstance(default, float):
+        return f"{default:g}"
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def test_each_command_is_registered_by_the_module_that_is_said_to_have_it() -> None:

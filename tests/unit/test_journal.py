@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from norn_reconciler import journal
+from norn_reconciler import journal, logs
+from tests import catalogue
 
 TALK = """
 import logging, sys
@@ -25,7 +26,13 @@ try:
 except ZeroDivisionError:
     log.exception(logs.LANE_FAULTED)
 logging.getLogger("driver").warning("two\\nlines")
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("driver").exception("fell over")
 """
+
+LEVELS = ["info", "warning", "error", "error", "warning", "error"]  # of what it says
 
 
 def said(tmp_path: Path, log_format: str, *, connected: bool) -> list[str]:
@@ -44,26 +51,33 @@ def said(tmp_path: Path, log_format: str, *, connected: bool) -> list[str]:
 
 
 def test_each_line_begins_with_its_priority_and_is_json_after_it(tmp_path: Path) -> None:
-    *lines, first, second = said(tmp_path, "json", connected=True)
-    assert [line[:3] for line in lines] == ["<6>", "<4>", "<3>", "<3>"]
-    levels = [json.loads(line[3:])["level"] for line in lines]
-    assert levels == ["info", "warning", "error", "error"]
-    assert json.loads(lines[1][3:])["error"] == "two\nlines"
-    assert "ZeroDivisionError" in json.loads(lines[3][3:])["exception"]
-    assert (first, second) == ("<4>driver: two", "<4>lines")
+    lines = said(tmp_path, "json", connected=True)
+    assert [line[:3] for line in lines] == ["<6>", "<4>", "<3>", "<3>", "<4>", "<3>"]
+    told = [json.loads(line[3:]) for line in lines]
+    assert [line["level"] for line in told] == LEVELS
+    assert told[1]["error"] == "two\nlines"
+    assert "ZeroDivisionError" in told[3]["exception"]
 
 
 def test_elsewhere_lines_are_as_ever(tmp_path: Path) -> None:
-    *lines, first, second = said(tmp_path, "json", connected=False)
-    assert [json.loads(line)["level"] for line in lines] == ["info", "warning", "error", "error"]
-    assert (first, second) == ("driver: two", "lines")
+    lines = said(tmp_path, "json", connected=False)
+    assert [json.loads(line)["level"] for line in lines] == LEVELS
+
+
+def test_what_a_driver_says_is_an_event_like_any(tmp_path: Path) -> None:
+    *_, warned, failed = map(json.loads, said(tmp_path, "json", connected=False))
+    assert not catalogue.faults([warned, failed])
+    assert (warned["event"], warned["driver"]) == (logs.DRIVER_WARNED, "driver")
+    assert warned["message"] == "two lines" and "exception" not in warned
+    assert "ZeroDivisionError" in failed["exception"]
 
 
 def test_each_line_of_a_traceback_is_an_error(tmp_path: Path) -> None:
-    *lines, _, _ = said(tmp_path, "console", connected=True)
-    (last,) = (number for number, line in enumerate(lines) if "ZeroDivisionError" in line)
-    assert last > 4
-    assert all(line.startswith("<3>") for line in lines[last - 3 : last + 1])
+    lines = said(tmp_path, "console", connected=True)
+    first, last = (number for number, line in enumerate(lines) if "ZeroDivisionError" in line)
+    assert 4 < first < last
+    for each in (first, last):
+        assert all(line.startswith("<3>") for line in lines[each - 3 : each + 1])
 
 
 @pytest.mark.parametrize("stream", [object(), None])

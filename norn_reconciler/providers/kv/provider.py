@@ -144,7 +144,8 @@ class KvProvider:
         took = (time.perf_counter() - began) * 1000
         fields = {} if isinstance(info, ResponseError) else observe.info_of(info)
         version = fields.get("valkey_version") or fields.get("redis_version") or "unknown version"
-        return Health(SERVICE, True, took, f"{fields.get('server_name', 'valkey')} {version}")
+        name = fields.get("server_name", "valkey").title()
+        return Health(SERVICE, True, took, f"{name} {version}")
 
     async def diagnose(self) -> Health:
         return await diagnose.diagnose(self._client, await self.check())
