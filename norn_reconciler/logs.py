@@ -47,7 +47,10 @@ KEY_CREATED = "key.created"
 KEY_REPLACED = "key.replaced"
 RECORDS_RECOVERED = "records.recovered"
 OPERATION_STARTED = "operation.started"
+OPERATION_PROGRESSED = "operation.progressed"
 OPERATION_FINISHED = "operation.finished"
+SNAPSHOT_CREATED = "snapshot.created"
+SNAPSHOT_PRUNED = "snapshot.pruned"
 LANE_FAULTED = "lane.faulted"
 
 EVENTS: frozenset[str] = frozenset(

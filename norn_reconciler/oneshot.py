@@ -101,12 +101,17 @@ async def read(settings: Settings, providers: Mapping[str, AnyProvider]) -> Read
     book.load(snapshot, 0)
     specs.learn(snapshot.apps)
     fleet = await settled(specs, book.records, book.inventory())
-    active = sum(1 for r in snapshot.apps.values() if r.state is AppState.ACTIVE)
-    agreed = confirmed(snapshot.apps)
-    hold = Removals(_limits(settings)).judge(fleet.vanished, agreed, active, fleet.folder, 0.0)
-    accepted = accept(book.entries, book.records, fleet, hold, 0.0, 0.0)
-    book.entries = dict(accepted.entries)
+    hold = _shown(settings, book, fleet)
     return Reading(book, fleet, hold, specs.findings, bool(fingerprint))
+
+
+def _shown(settings: Settings, book: Book, fleet: Fleet) -> Hold | None:
+    """Let `book` say what is in force as the folder has it, without writing that down."""
+    active = sum(1 for r in book.records.values() if r.state is AppState.ACTIVE)
+    agreed = confirmed(book.records)
+    hold = Removals(_limits(settings)).judge(fleet.vanished, agreed, active, fleet.folder, 0.0)
+    book.entries = dict(accept(book.entries, book.records, fleet, hold, 0.0, 0.0).entries)
+    return hold
 
 
 async def settled(
@@ -239,12 +244,15 @@ class Writer:
     providers: Mapping[str, AnyProvider]
     lease: Lease
     fence: LeaseFence
+    ending: AsyncExitStack
 
     async def parts(self, specs: Specs) -> Parts:
         epoch = self.lease.epoch
-        return await parts(
+        made = await parts(
             self.settings, self.providers, self.store, epoch, self.fence, specs, WHOLE
         )
+        self.ending.push_async_callback(made.works.close)  # before the lease is given back
+        return made
 
 
 @asynccontextmanager
@@ -265,7 +273,7 @@ async def writer(
         stack.push_async_callback(leases.release, store, lease, fence)
         keeper = asyncio.create_task(leases.keep(store, lease, fence, lambda lost: None))
         stack.callback(keeper.cancel)
-        yield Writer(settings, store, providers, lease, fence)
+        yield Writer(settings, store, providers, lease, fence, stack)
 
 
 @asynccontextmanager
@@ -282,7 +290,7 @@ async def _connecting(providers: Mapping[str, AnyProvider]) -> AsyncIterator[Non
 
 async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -> Applied:
     engine, book = work.engine, work.book
-    operations = Operations(engine, store)
+    operations = Operations(engine, store, works=work.works)
     await engine.accept(await look(work))
     chosen = _chosen(book, apps)
     if await operations.work():
@@ -302,10 +310,27 @@ async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -
         await asyncio.sleep(wait)
         await engine.accept(await look(work))
         await engine.settle(sorted(book.entries))
+    await work.works.drain()
     results = [_result(book, app) for app in chosen if app in book.entries]  # not the forgotten
     held = "" if engine.hold is None or apps else engine.hold.words
     findings = work.specs.findings
     return Applied(results, book.actions, held, findings, _rejected(book, findings, apps))
+
+
+async def long_works(settings: Settings) -> None:
+    """Do what is asked for and takes long, as the writer; nothing is converged. Raises LeaseHeld
+    while somebody else is the writer, who does it then."""
+
+    async def acquire(store: PostgresStore) -> tuple[Lease, LeaseFence]:
+        return await leases.acquire(store, settings.lease_seconds)
+
+    async with writer(settings, "work", acquire) as held:
+        work = await held.parts(Specs(settings))
+        _shown(settings, work.book, await look(work))
+        for operation in await held.store.pending_operations():
+            if operation.kind in work.works.kinds:
+                work.works.take(operation)
+        await work.works.drain()
 
 
 async def look(work: Parts) -> Fleet:

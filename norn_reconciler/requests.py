@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from norn_reconciler import oneshot
 from norn_reconciler.compose import open_store
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import NornError
+from norn_reconciler.model.errors import LeaseHeld, NornError
 from norn_reconciler.model.records import Operation, OperationState
 from norn_reconciler.settings import Settings
 from norn_reconciler.specs_folder import Specs
@@ -47,6 +49,22 @@ async def ask(
         return await _followed(store, number, operation.app, patience)
 
 
+async def ask_for_work(
+    settings: Settings, operation: Operation, *, patience: float, tell: Callable[[str], None]
+) -> tuple[Operation | None, Answer]:
+    """Ask for what takes long. Without a daemon this process is the writer for as long as it
+    takes. tell: is given each step and how far it is. The operation as it ended, None when nobody
+    waits any longer."""
+    async with open_store(settings, role="cli") as store:
+        await _refuse(settings, store, operation)
+        number = await store.request(operation)
+        if not (await store.lease_holder()).held:
+            with suppress(LeaseHeld):  # a daemon that has just begun does it
+                await oneshot.long_works(settings)
+        answer = await _followed(store, number, operation.app, patience, tell)
+        return await store.operation(number), answer
+
+
 async def put(settings: Settings, operation: Operation) -> tuple[int, str | None]:
     """Put it down as it is. Its number, and who is at work: None while nobody is."""
     async with open_store(settings, role="cli") as store:
@@ -81,13 +99,20 @@ async def _in_folder(settings: Settings, app: AppName) -> bool:
 
 
 async def _followed(
-    store: PostgresStore, number: int, app: AppName | None, patience: float
+    store: PostgresStore,
+    number: int,
+    app: AppName | None,
+    patience: float,
+    tell: Callable[[str], None] = lambda step: None,
 ) -> Answer:
-    until = time.monotonic() + patience
+    until, step = time.monotonic() + patience, ""
     while time.monotonic() < until:
         operation = await store.operation(number)
         if operation is not None and operation.state in ENDED:
             return Answer(operation.result, operation.state is OperationState.DONE)
+        if operation is not None and operation.step != step:
+            step = operation.step
+            tell(step)
         await asyncio.sleep(POLL)
     where = f"norn describe {app}" if app else "norn status"
     text = f"Operation {number} is not done after {patience:g} s; it goes on: {where}"
