@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -106,7 +106,7 @@ class Works:
         try:
             subject = self._subject(operation.app) if operation.app else None
             work = self._works[operation.kind].run(operation, subject, steps)
-            state, text = OperationState.DONE, await self._fenced(work)
+            state, text = OperationState.DONE, await self._fenced(work, operation.kind)
         except (LeaseLost, StoreUnavailable):
             raise
         except NornError as fault:
@@ -134,9 +134,9 @@ class Works:
             {key: book.credential(app, key) for key in keys},
         )
 
-    async def _fenced(self, work: Awaitable[str]) -> str:
+    async def _fenced(self, work: Coroutine[object, object, str], kind: str) -> str:
         """Its result; it is ended once this process may no longer act."""
-        task = asyncio.ensure_future(work)
+        task = asyncio.create_task(work, name=f"work-{kind}")
         try:
             while True:
                 done, _ = await asyncio.wait({task}, timeout=_WATCH)

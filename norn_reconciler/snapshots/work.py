@@ -89,8 +89,8 @@ class SnapshotWork:
         mark = subject.marks.get(key)
         if mark is None:
             raise NornError(
-                f"norn does not know the password that {app} was adopted with, and copies a "
-                f"database as its owner only: first norn rotate {app}"
+                f"norn does not know the password of {app}, which it was adopted with, and copies "
+                f"a database as its owner only: first norn rotate {app}"
             )
         if mark.fingerprint in {DUE, LOST}:
             raise NornError(
