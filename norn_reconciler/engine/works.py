@@ -112,7 +112,9 @@ class Works:
         except NornError as fault:
             state, text = OperationState.FAILED, sentence(fault)
         except OSError as fault:
-            state, text = OperationState.FAILED, fault.strerror or type(fault).__name__
+            where = f"{fault.filename}: " if fault.filename else ""
+            why = fault.strerror or type(fault).__name__
+            state, text = OperationState.FAILED, where + why
         except Exception as fault:  # a defect of ours ends this operation, not the daemon
             logs.get().exception(logs.LANE_FAULTED, kind=operation.kind, id=operation.id)
             state, text = OperationState.FAILED, f"internal: {type(fault).__name__}"

@@ -3,6 +3,7 @@ a thread, but for what only looks one name up."""
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import os
@@ -17,6 +18,7 @@ from norn_reconciler.model.errors import NornError
 from norn_reconciler.snapshots.names import parsed
 
 PART = ".part"
+_PIECE = 16 * 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,10 @@ def _swept(path: Path) -> bool:
     return True
 
 
-def digest(path: Path) -> str:
-    """SHA-256, hex."""
+async def digest(path: Path) -> str:
+    """SHA-256, hex. Piece by piece: a thread can't be cancelled, and a file may take minutes."""
+    found = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while piece := await asyncio.to_thread(file.read, _PIECE):
+            await asyncio.to_thread(found.update, piece)
+    return found.hexdigest()

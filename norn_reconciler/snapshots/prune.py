@@ -44,7 +44,7 @@ class Pruning:
             for record in await self._records.snapshots()
             if not apps or record.app in apps
         }
-        names = await asyncio.to_thread(self._to_go, by, sure)
+        names = await self._to_go(by, sure)
         gone = [by[name] for name in sorted(names)]
         if gone:
             for record in gone:
@@ -64,25 +64,28 @@ class Pruning:
             await steps.write(Changes(discarded=[r.name for r in gone], events=events))
         return gone
 
-    def _to_go(self, records: dict[str, SnapshotRecord], sure: frozenset[str]) -> frozenset[str]:
+    async def _to_go(
+        self, records: dict[str, SnapshotRecord], sure: frozenset[str]
+    ) -> frozenset[str]:
         found = {
             name: Kept(name, r.database, r.made_at, self._folder.size(name) == r.size)
             for name, r in records.items()
         }
+        read = set(sure)
         while True:
             gone = expired(found.values(), self._limits, self._now())
             concerned = {found[name].database for name in gone}
-            broken = [
+            stays = [
                 kept.name
                 for database, kept in last_good(found.values()).items()
-                if database in concerned
-                and kept.name not in sure
-                and digest(self._folder.file(kept.name)) != records[kept.name].sha256
+                if database in concerned and kept.name not in read
             ]
-            if not broken:
+            if not stays:
                 return gone
-            for name in broken:
-                found[name] = replace(found[name], good=False)
+            for name in stays:
+                read.add(name)
+                seen = await digest(self._folder.file(name))
+                found[name] = replace(found[name], good=seen == records[name].sha256)
 
 
 class PruneWork:

@@ -63,7 +63,7 @@ async def verify(found: Shown, folder: Folder) -> str:
     if found.state in {MISSING, UNKNOWN}:
         raise NornError(f"{path} {'is not there' if found.state == MISSING else 'cannot be seen'}")
     try:
-        seen = digest(path)
+        seen = await digest(path)
     except OSError as fault:
         raise NornError(f"{path} can't be read: {fault.strerror}") from fault
     if found.record is not None and seen != found.record.sha256:

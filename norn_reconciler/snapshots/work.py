@@ -62,7 +62,7 @@ class SnapshotWork:
             await listed(client, self._folder.file(name))
         await steps.begin("record")
         path = self._folder.file(name)
-        record = await asyncio.to_thread(self._record, path, subject, source, client)
+        record = await self._record(path, subject, source, client)
         text = f"{name}, {size_words(record.size)}"
         event = Event(
             logs.SNAPSHOT_CREATED,
@@ -128,7 +128,7 @@ class SnapshotWork:
             await asyncio.to_thread(self._folder.keep, part, name)
         return name
 
-    def _record(
+    async def _record(
         self, path: Path, subject: Subject, source: Source, client: Client
     ) -> SnapshotRecord:
         name = parsed(path.name)
@@ -138,8 +138,8 @@ class SnapshotWork:
             subject.app.name,
             name.database,
             name.commit,
-            path.stat().st_size,
-            digest(path),
+            (await asyncio.to_thread(path.stat)).st_size,
+            await digest(path),
             f"{source.version // 10000}.{source.version % 10000}",
             client.words,
             name.made_at,
