@@ -45,6 +45,7 @@ from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.providers.absent import AbsentProvider
 from norn_reconciler.settings import Settings
+from norn_reconciler.snapshotting import missing_client
 from norn_reconciler.spec.findings import Finding
 from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store import lease as leases
@@ -385,11 +386,17 @@ async def diagnose(settings: Settings) -> list[Health]:
     """What `norn doctor` shows: norn's own files and records first, then each service."""
     norn_db, files = await checks.norn_db(settings), checks.files(settings)
     async with open_providers(settings, instance(settings)) as providers:
-        services = await asyncio.gather(*(p.diagnose() for p in _named(providers)))
+        services = await asyncio.gather(*(_diagnosed(p) for p in _named(providers)))
         if norn_db.ok and not any(f.severity is Severity.BLOCKING for f in norn_db.findings):
             findings = (*norn_db.findings, *await _unrecorded(settings, providers))
             norn_db = replace(norn_db, findings=findings)
     return [norn_db, files, *services]
+
+
+async def _diagnosed(provider: AnyProvider) -> Health:
+    found = await provider.diagnose()
+    missing = await missing_client(provider) if found.ok else None
+    return replace(found, findings=(*found.findings, missing)) if missing else found
 
 
 async def _unrecorded(

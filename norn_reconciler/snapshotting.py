@@ -3,6 +3,7 @@ databases are copied."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import subprocess
@@ -10,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from norn_reconciler.model.app import App
-from norn_reconciler.model.errors import Denied
+from norn_reconciler.model.errors import Denied, NornError, ServiceError
 from norn_reconciler.model.inventory import ObjectKey
+from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import AppRecord
 from norn_reconciler.model.secret import Credential
@@ -19,6 +21,7 @@ from norn_reconciler.model.snapshots import SnapshotRecords, Source, Sources
 from norn_reconciler.model.work import LongWork
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.settings import Settings
+from norn_reconciler.snapshots import clients
 from norn_reconciler.snapshots.clients import bare
 from norn_reconciler.snapshots.folder import Folder
 from norn_reconciler.snapshots.prune import PruneWork, Pruning
@@ -54,6 +57,20 @@ def sources_of(providers: Mapping[str, AnyProvider]) -> Sources:
     return found if found is not None else _NoSource()
 
 
+async def missing_client(provider: AnyProvider) -> Problem | None:
+    """For `norn doctor`: what keeps every snapshot of this service's databases from being made."""
+    if not isinstance(provider, Sources):
+        return None
+    try:
+        await asyncio.to_thread(clients.fitting, await provider.version())
+    except ServiceError:
+        return None  # the service says so itself
+    except NornError as fault:
+        what, _, remedy = str(fault).partition(": ")
+        return Problem(Severity.WARNING, "NoDumpClient", f"no snapshot can be made: {what}", remedy)
+    return None
+
+
 class _NoSource:
     """Where no setting names it."""
 
@@ -66,6 +83,9 @@ class _NoSource:
             f"no setting names {named.title}",
             remedy=f"set {named.setting} and restart",
         )
+
+    async def version(self) -> int:
+        raise AssertionError("there is no server to ask")
 
     async def look(self, app: App, credential: Credential) -> Source:
         raise AssertionError("there is no database to look at")

@@ -59,6 +59,10 @@ class Sources(Protocol):
         ServiceError where no setting names the service."""
         ...
 
+    async def version(self) -> int:
+        """The server's, e.g. 180004. Raises ServiceError."""
+        ...
+
     async def look(self, app: App, credential: Credential) -> Source:
         """Log in as the app. Raises ServiceError when that can't be done, and when a copy would
         not be whole: it names what the app can't read."""

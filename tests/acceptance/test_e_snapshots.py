@@ -137,6 +137,20 @@ def test_what_the_owner_does_to_its_database_neither_stops_nor_bends_a_snapshot(
             conn.execute("SELECT '2026-02-01 03:04:05+00'::timestamptz").fetchone()
         )
 
+    # What only a superuser can put there.
+    with psycopg.connect(superuser, autocommit=True, options=options) as conn:
+        on = ["ddl_command_end", *(["login"] if postgres.version == "18" else [])]
+        conn.execute(
+            "CREATE FUNCTION public.hook() RETURNS event_trigger LANGUAGE plpgsql AS "
+            "$$BEGIN PERFORM set_config('search_path', 'evil', false),"
+            " set_config('lock_timeout', '1', false); END$$"
+        )
+        for number, when in enumerate(on):
+            conn.execute(f"CREATE EVENT TRIGGER t{number} ON {when} EXECUTE FUNCTION public.hook()")
+    norn.run("snapshot", "create", app)
+    with psycopg.connect(superuser, autocommit=True, options=options) as conn:
+        assert conn.execute("SELECT count(*) FROM evil.seen").fetchone() == before_acts
+
     # Of a superuser's doing: what the app can't read is named, and no half copy is made.
     with psycopg.connect(superuser, autocommit=True, options=options) as conn:
         conn.execute("CREATE TABLE public.theirs (n int)")
@@ -147,7 +161,7 @@ def test_what_the_owner_does_to_its_database_neither_stops_nor_bends_a_snapshot(
     assert "table public.theirs belongs to postgres" in text
     assert "sequence public.counter belongs to postgres" in text
     assert "ALTER TABLE public.texts NO FORCE ROW LEVEL SECURITY" in text
-    assert len(list(folder(norn).iterdir())) == 1
+    assert len(list(folder(norn).iterdir())) == 2
 
 
 HOSTILE = (
@@ -233,6 +247,21 @@ def test_what_can_not_be_copied_is_said(on_18: Here, name, servers: Servers) -> 
     assert "no snapshot's name" in norn.errors
     norn.run("snapshot", "show", "a_1f0c2ab_20260131T080000.dump", code=1)
     assert "no snapshot a_1f0c2ab_20260131T080000.dump is known" in norn.errors
+
+
+def test_without_a_client_that_is_new_enough_it_says_what_to_install(
+    on_18: Here, name, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norn, app = on_18, name("tools")
+    ready(norn, app)
+    monkeypatch.setattr(clients, "folders", lambda: [Path("/usr/lib/postgresql/15/bin")])
+    norn.run("snapshot", "create", app, code=1)
+    assert "apt-get install postgresql-client-18" in norn.errors
+    services = json.loads(norn.run("doctor", "-o", "json", code=None))["services"]
+    (postgres,) = [s for s in services if s["service"] == "postgres"]
+    (found,) = [f for f in postgres["findings"] if f["reason"] == "NoDumpClient"]
+    assert found["severity"] == "warning"
+    assert found["remedy"].startswith("apt-get install postgresql-client-18")
 
 
 def test_older_ones_go_and_the_last_good_one_stays(on_18: Here, name) -> None:

@@ -193,6 +193,9 @@ class PostgresProvider:
         section = app.sections.get(SERVICE)
         return (DATABASE, section.database) if isinstance(section, PostgresSection) else None
 
+    async def version(self) -> int:
+        return await self._wire.version()
+
     async def look(self, app: App, credential: Credential) -> Source:
         database = self.database(app)
         assert database is not None, "asked first"

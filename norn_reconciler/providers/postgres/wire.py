@@ -106,6 +106,15 @@ class Wire:
             fresh=fresh,
         )
 
+    async def version(self) -> int:
+        async def ask(session: Session) -> int:
+            return session.version
+
+        try:
+            return await self.client.read(ask)
+        except (psycopg.Error, TimeoutError, OSError) as fault:
+            raise translate(fault) from fault
+
     async def source(self, role: str, credential: Credential, database: str) -> Source:
         """By the admin's way in, as for `_inside`. Raises ServiceError."""
         way = self._way
