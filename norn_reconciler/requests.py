@@ -18,6 +18,7 @@ from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store.store import PostgresStore
 
 POLL = 0.1  # seconds between two looks at the row
+WRITER = 5.0  # seconds between two looks at whether anybody is the writer
 ENDED = {OperationState.DONE, OperationState.FAILED}
 
 
@@ -52,17 +53,29 @@ async def ask(
 async def ask_for_work(
     settings: Settings, operation: Operation, *, patience: float, tell: Callable[[str], None]
 ) -> tuple[Operation | None, Answer]:
-    """Ask for what takes long. Without a daemon this process is the writer for as long as it
-    takes. tell: is given each step and how far it is. The operation as it ended, None when nobody
-    waits any longer."""
+    """Ask for what takes long, and follow it. While nobody is the writer this process is, also
+    where a daemon ends on the way. tell: is given each step and how far it is."""
     async with open_store(settings, role="cli") as store:
         await _refuse(settings, store, operation)
         number = await store.request(operation)
-        if not (await store.lease_holder()).held:
-            with suppress(LeaseHeld):  # a daemon that has just begun does it
-                await oneshot.long_works(settings)
-        answer = await _followed(store, number, operation.app, patience, tell)
-        return await store.operation(number), answer
+        until, last = time.monotonic() + patience, ""
+
+        def news(step: str) -> None:
+            nonlocal last
+            if step and step != last:
+                last = step
+                tell(step)
+
+        while True:
+            if not (await store.lease_holder()).held:
+                with suppress(LeaseHeld):  # somebody who has just begun does it
+                    await oneshot.long_works(settings)
+            left = until - time.monotonic()
+            found = await _ended(store, number, min(left, WRITER), news)
+            if found is not None or left <= WRITER:
+                return await store.operation(number), _answer(
+                    found, number, operation.app, patience
+                )
 
 
 async def put(settings: Settings, operation: Operation) -> tuple[int, str | None]:
@@ -99,21 +112,33 @@ async def _in_folder(settings: Settings, app: AppName) -> bool:
 
 
 async def _followed(
+    store: PostgresStore, number: int, app: AppName | None, patience: float
+) -> Answer:
+    return _answer(await _ended(store, number, patience), number, app, patience)
+
+
+async def _ended(
     store: PostgresStore,
     number: int,
-    app: AppName | None,
-    patience: float,
-    tell: Callable[[str], None] = lambda step: None,
-) -> Answer:
-    until, step = time.monotonic() + patience, ""
-    while time.monotonic() < until:
+    seconds: float,
+    news: Callable[[str], None] = lambda step: None,
+) -> Operation | None:
+    """The operation once it has ended; None when it has not within `seconds`."""
+    until = time.monotonic() + seconds
+    while True:
         operation = await store.operation(number)
         if operation is not None and operation.state in ENDED:
-            return Answer(operation.result, operation.state is OperationState.DONE)
-        if operation is not None and operation.step != step:
-            step = operation.step
-            tell(step)
+            return operation
+        if operation is not None:
+            news(operation.step)
+        if time.monotonic() >= until:
+            return None
         await asyncio.sleep(POLL)
+
+
+def _answer(ended: Operation | None, number: int, app: AppName | None, patience: float) -> Answer:
+    if ended is not None:
+        return Answer(ended.result, ended.state is OperationState.DONE)
     where = f"norn describe {app}" if app else "norn status"
     text = f"Operation {number} is not done after {patience:g} s; it goes on: {where}"
     return Answer(text, False)

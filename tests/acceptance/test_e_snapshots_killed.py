@@ -175,6 +175,18 @@ def test_whatever_dies_the_snapshot_is_whole_or_begins_anew(
     assert not [line for d in norn.daemons for line in d.events("lane.faulted")]
 
 
+def test_whoever_asks_takes_over_from_a_daemon_that_is_gone(norn: Warm, name) -> None:
+    app = name("heir")
+    url = begun(norn, app)
+    with locked(url):
+        number = asked(norn, app)
+        until(lambda: dumping(norn), told=norn.story)
+        norn.daemons[-1].kill()
+    norn.run("snapshot", "create", app)
+    assert operation(norn, number)["state"] == "done"
+    whole(norn, 2)
+
+
 def test_killed_at_each_step_it_is_done_once_by_the_next(norn: Warm, name) -> None:
     app = name("steps")
     begun(norn, app)
