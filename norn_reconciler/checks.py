@@ -78,11 +78,17 @@ def files(settings: Settings) -> Health:
     findings: list[Problem] = []
     state, credentials = settings.state_dir, settings.credentials_path
     kept = (state / name for name in STACK)
-    for path in (Path("norn.toml"), ENV_FILE, *kept, *sorted(credentials.glob("*.env"))):
+    copies = settings.snapshots_dir
+    secrets = (*sorted(credentials.glob("*.env")), *sorted(copies.glob("*.dump")))
+    for path in (Path("norn.toml"), ENV_FILE, *kept, *secrets):
         if mode := _open_to_others(path, 0o077):
             findings.append(_readable(path, mode))
     # Through the state folder the embedded servers' own user passes; nobody looks into it.
-    for path, bits, right in ((state, 0o066, 711), (credentials, 0o077, 700)):
+    for path, bits, right in (
+        (state, 0o066, 711),
+        (credentials, 0o077, 700),
+        (copies, 0o077, 700),
+    ):
         if mode := _open_to_others(path, bits):
             findings.append(_folder(path, mode, right))
     if not settings.specs_dir.is_dir():

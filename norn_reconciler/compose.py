@@ -17,6 +17,7 @@ from norn_reconciler.engine.draft import Passwords
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.guard import Limits
 from norn_reconciler.engine.lane import CHUNK
+from norn_reconciler.engine.works import Works
 from norn_reconciler.key_at_hand import secrets_of
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import SchemaInUse, SchemaMismatch, SchemaNewer
@@ -26,6 +27,7 @@ from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.providers.absent import AbsentProvider
 from norn_reconciler.settings import Settings
+from norn_reconciler.snapshotting import works_of
 from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store import schema
 from norn_reconciler.store.store import PostgresStore
@@ -112,6 +114,7 @@ class Parts:
     engine: Engine
     book: Book
     specs: Specs
+    works: Works
 
 
 async def parts(
@@ -144,7 +147,8 @@ async def parts(
         removed=snapshot.removed,
     )
     specs.learn(snapshot.apps)
-    return Parts(engine, book, specs)
+    works = Works(book, store, fence, works_of(settings, providers, store))
+    return Parts(engine, book, specs, works)
 
 
 async def upgraded(settings: Settings, store: PostgresStore) -> None:

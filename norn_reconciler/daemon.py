@@ -195,6 +195,7 @@ class Daemon:
                 tasks.create_task(self._specs(work, looked), name="specs")
                 tasks.create_task(self._share(work), name="shares")
                 tasks.create_task(work.engine.serve(), name="lanes")
+                tasks.create_task(work.works.serve(), name="works")
                 tasks.create_task(self._resync(work), name="resync")
                 tasks.create_task(self._operate(work, looked), name="operations")
                 tasks.create_task(self._listen(), name="listen")
@@ -272,7 +273,7 @@ class Daemon:
         """From the first look on: before it no app is known to be wanted. Woken by norn_db's
         notification, by a report that somebody waits for, or by the clock."""
         await looked.wait()
-        operations = Operations(work.engine, self._store)
+        operations = Operations(work.engine, self._store, works=work.works)
         while True:
             checkpoint()
             self._woken.clear()

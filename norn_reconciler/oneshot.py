@@ -45,6 +45,7 @@ from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.providers.absent import AbsentProvider
 from norn_reconciler.settings import Settings
+from norn_reconciler.snapshotting import missing_client
 from norn_reconciler.spec.findings import Finding
 from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store import lease as leases
@@ -104,14 +105,21 @@ async def read(
     book.load(snapshot, 0)
     specs.learn(snapshot.apps)
     fleet = await settled(specs, book.records, book.inventory())
-    active = sum(1 for r in snapshot.apps.values() if r.state is AppState.ACTIVE)
-    agreed = confirmed(snapshot.apps)
-    removals = Removals(_limits(settings), {a: -ago for a, ago in snapshot.removed.items()})
-    removals.back(fleet.members)
-    hold = removals.judge(fleet.vanished, agreed, active, fleet.folder, 0.0)
-    accepted = accept(book.entries, book.records, fleet, hold, 0.0, 0.0)
-    book.entries = dict(accepted.entries)
+    hold = _shown(settings, book, fleet, snapshot.removed)
     return Reading(book, fleet, hold, specs.findings, bool(fingerprint))
+
+
+def _shown(
+    settings: Settings, book: Book, fleet: Fleet, removed: Mapping[AppName, float]
+) -> Hold | None:
+    """Let `book` say what is in force as the folder has it, without writing that down. removed: as
+    norn_db has it."""
+    active = sum(1 for r in book.records.values() if r.state is AppState.ACTIVE)
+    removals = Removals(_limits(settings), {a: -ago for a, ago in removed.items()})
+    removals.back(fleet.members)
+    hold = removals.judge(fleet.vanished, confirmed(book.records), active, fleet.folder, 0.0)
+    book.entries = dict(accept(book.entries, book.records, fleet, hold, 0.0, 0.0).entries)
+    return hold
 
 
 async def settled(
@@ -244,12 +252,15 @@ class Writer:
     providers: Mapping[str, AnyProvider]
     lease: Lease
     fence: LeaseFence
+    ending: AsyncExitStack
 
     async def parts(self, specs: Specs) -> Parts:
         epoch = self.lease.epoch
-        return await parts(
+        made = await parts(
             self.settings, self.providers, self.store, epoch, self.fence, specs, WHOLE
         )
+        self.ending.push_async_callback(made.works.close)  # before the lease is given back
+        return made
 
 
 @asynccontextmanager
@@ -270,7 +281,7 @@ async def writer(
         stack.push_async_callback(leases.release, store, lease, fence)
         keeper = asyncio.create_task(leases.keep(store, lease, fence, lambda lost: None))
         stack.callback(keeper.cancel)
-        yield Writer(settings, store, providers, lease, fence)
+        yield Writer(settings, store, providers, lease, fence, stack)
 
 
 @asynccontextmanager
@@ -287,7 +298,7 @@ async def _connecting(providers: Mapping[str, AnyProvider]) -> AsyncIterator[Non
 
 async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -> Applied:
     engine, book = work.engine, work.book
-    operations = Operations(engine, store)
+    operations = Operations(engine, store, works=work.works)
     await engine.accept(await look(work))
     chosen = _chosen(book, apps)
     if await operations.work():
@@ -307,10 +318,28 @@ async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -
         await asyncio.sleep(wait)
         await engine.accept(await look(work))
         await engine.settle(sorted(book.entries))
+    await work.works.drain()
     results = [_result(book, app) for app in chosen if app in book.entries]  # not the forgotten
     held = "" if engine.hold is None or apps else engine.hold.words
     findings = work.specs.findings
     return Applied(results, book.actions, held, findings, _rejected(book, findings, apps))
+
+
+async def long_works(settings: Settings) -> None:
+    """Do what is asked for and takes long, as the writer; nothing is converged. Raises LeaseHeld
+    while somebody else is the writer, who does it then."""
+
+    async def acquire(store: PostgresStore) -> tuple[Lease, LeaseFence]:
+        return await leases.acquire(store, settings.lease_seconds)
+
+    async with writer(settings, "work", acquire) as held:
+        work = await held.parts(Specs(settings))
+        snapshot = await held.store.snapshot()
+        _shown(settings, work.book, await look(work), snapshot.removed)
+        for operation in await held.store.pending_operations():
+            if operation.kind in work.works.kinds:
+                work.works.take(operation)
+        await work.works.drain()
 
 
 async def look(work: Parts) -> Fleet:
@@ -365,11 +394,17 @@ async def diagnose(settings: Settings) -> list[Health]:
     """What `norn doctor` shows: norn's own files and records first, then each service."""
     norn_db, files = await checks.norn_db(settings), checks.files(settings)
     async with open_providers(settings, instance(settings)) as providers:
-        services = await asyncio.gather(*(p.diagnose() for p in _named(providers)))
+        services = await asyncio.gather(*(_diagnosed(p) for p in _named(providers)))
         if norn_db.ok and not any(f.severity is Severity.BLOCKING for f in norn_db.findings):
             findings = (*norn_db.findings, *await _unrecorded(settings, providers))
             norn_db = replace(norn_db, findings=findings)
     return [norn_db, files, *services]
+
+
+async def _diagnosed(provider: AnyProvider) -> Health:
+    found = await provider.diagnose()
+    missing = await missing_client(provider) if found.ok else None
+    return replace(found, findings=(*found.findings, missing)) if missing else found
 
 
 async def _unrecorded(

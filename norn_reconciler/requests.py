@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from norn_reconciler import oneshot
 from norn_reconciler.compose import open_store
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import NornError
+from norn_reconciler.model.errors import LeaseHeld, NornError
 from norn_reconciler.model.records import Operation, OperationState
 from norn_reconciler.settings import Settings
 from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store.store import PostgresStore
 
 POLL = 0.1  # seconds between two looks at the row
+WRITER = 5.0  # seconds between two looks at whether anybody is the writer
 ENDED = {OperationState.DONE, OperationState.FAILED}
 
 
@@ -45,6 +48,34 @@ async def ask(
         if not follow:
             return Answer(f"Noted as operation {number}; {lease.holder} does it.", True)
         return await _followed(store, number, operation.app, patience)
+
+
+async def ask_for_work(
+    settings: Settings, operation: Operation, *, patience: float, tell: Callable[[str], None]
+) -> tuple[Operation | None, Answer]:
+    """Ask for what takes long, and follow it. While nobody is the writer this process is, also
+    where a daemon ends on the way. tell: is given each step and how far it is."""
+    async with open_store(settings, role="cli") as store:
+        await _refuse(settings, store, operation)
+        number = await store.request(operation)
+        until, last = time.monotonic() + patience, ""
+
+        def news(step: str) -> None:
+            nonlocal last
+            if step and step != last:
+                last = step
+                tell(step)
+
+        while True:
+            if not (await store.lease_holder()).held:
+                with suppress(LeaseHeld):  # somebody who has just begun does it
+                    await oneshot.long_works(settings)
+            left = until - time.monotonic()
+            found = await _ended(store, number, min(left, WRITER), news)
+            if found is not None or left <= WRITER:
+                return await store.operation(number), _answer(
+                    found, number, operation.app, patience
+                )
 
 
 async def put(settings: Settings, operation: Operation) -> tuple[int, str | None]:
@@ -83,12 +114,31 @@ async def _in_folder(settings: Settings, app: AppName) -> bool:
 async def _followed(
     store: PostgresStore, number: int, app: AppName | None, patience: float
 ) -> Answer:
-    until = time.monotonic() + patience
-    while time.monotonic() < until:
+    return _answer(await _ended(store, number, patience), number, app, patience)
+
+
+async def _ended(
+    store: PostgresStore,
+    number: int,
+    seconds: float,
+    news: Callable[[str], None] = lambda step: None,
+) -> Operation | None:
+    """The operation once it has ended; None when it has not within `seconds`."""
+    until = time.monotonic() + seconds
+    while True:
         operation = await store.operation(number)
         if operation is not None and operation.state in ENDED:
-            return Answer(operation.result, operation.state is OperationState.DONE)
+            return operation
+        if operation is not None:
+            news(operation.step)
+        if time.monotonic() >= until:
+            return None
         await asyncio.sleep(POLL)
+
+
+def _answer(ended: Operation | None, number: int, app: AppName | None, patience: float) -> Answer:
+    if ended is not None:
+        return Answer(ended.result, ended.state is OperationState.DONE)
     where = f"norn describe {app}" if app else "norn status"
     text = f"Operation {number} is not done after {patience:g} s; it goes on: {where}"
     return Answer(text, False)

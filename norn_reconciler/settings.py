@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     credentials_dir: Path | None = None
     master_key_file: Path | None = None
 
+    snapshots_dir: Path = Path("snapshots")
+    snapshots_keep: int = Field(10, ge=1)
+    snapshots_keep_days: float = Field(30.0, gt=0)
+
     database_url: SecretStr = SecretStr("postgresql://norn:norn@127.0.0.1:5432/norn_db")
 
     postgres_url: SecretStr | None = None

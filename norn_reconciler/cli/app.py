@@ -20,6 +20,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "ask": frozenset({"reconcile", "confirm", "adopt", "rotate", "forget", "pause", "resume"}),
     "recover": frozenset({"recover"}),
     "look": frozenset({"status", "describe", "events", "env"}),
+    "snapshot": frozenset({"snapshot"}),
     "specs": frozenset({"validate", "schema"}),
     "survey": frozenset({"import"}),
     "check": frozenset({"health", "doctor", "db"}),

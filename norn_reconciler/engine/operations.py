@@ -16,6 +16,7 @@ from norn_reconciler.engine.recovery import counted
 from norn_reconciler.engine.retrace import in_scope, retrace
 from norn_reconciler.engine.status import READY, TRUE
 from norn_reconciler.engine.telling import log_event
+from norn_reconciler.engine.works import Works
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import (
     LeaseLost,
@@ -82,14 +83,20 @@ class _NotYet(Exception):
 
 
 class Operations:
-    """Works through the queued rows. Call `work` whenever there may be some."""
+    """Works through the queued rows. Call `work` whenever there may be some. works: who does what
+    takes long; it is only handed over here."""
 
     def __init__(
-        self, engine: Engine, store: Store, clock: Callable[[], float] = time.monotonic
+        self,
+        engine: Engine,
+        store: Store,
+        clock: Callable[[], float] = time.monotonic,
+        works: Works | None = None,
     ) -> None:
         self._engine = engine
         self._store = store
         self._clock = clock
+        self._works = works
         self._asked: dict[int, float] = {}  # when this process began to follow it
         self._ended: dict[int, Operation] = {}  # as norn_db is still to hear it
         self.following = False  # somebody waits for something that ends in a moment
@@ -99,6 +106,9 @@ class Operations:
         the specs again. Raises StoreUnavailable, LeaseLost; all else fails the operation alone."""
         confirmed = self.following = False
         for operation in await self._store.pending_operations():
+            if self._works is not None and operation.kind in self._works.kinds:
+                self._works.take(operation)
+                continue
             try:
                 if operation.id in self._asked:
                     await self._follow(operation)

@@ -12,6 +12,7 @@ from norn_reconciler.model.app import AppName
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.plan import Step
 from norn_reconciler.model.secret import CredentialMark
+from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.model.status import Condition, Event
 
 
@@ -132,7 +133,8 @@ class Changes:
 
     inventory: (service, app) → every row as it should be now (rows that are gone are deleted).
     held: the removal guard's word from now on, "" when it lets go; None: as before. refused: all
-    that is wrong with files from now on; None: as before.
+    that is wrong with files from now on; None: as before. discarded: names of snapshots whose files
+    are gone.
     """
 
     apps: Sequence[AppRecord] = ()
@@ -146,6 +148,8 @@ class Changes:
     key_fingerprint: str | None = None
     held: str | None = None
     refused: tuple[str, ...] | None = None
+    snapshots: Sequence[SnapshotRecord] = ()
+    discarded: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         return any(
@@ -153,6 +157,7 @@ class Changes:
                 self.held is not None, self.refused is not None,
                 self.apps, self.inventory, self.services, self.events, self.deployments,
                 self.forge_states, self.health_checks, self.forgotten, self.key_fingerprint,
+                self.snapshots, self.discarded,
             )
         )  # fmt: skip
 
@@ -168,8 +173,9 @@ class OperationState(StrEnum):
 class Operation:
     """A person's request, done by the writer step by step.
 
-    kind: reconcile | confirm | adopt | rotate | recover | forget | pause | resume. app is None for
-    confirm and recover, which has the `apps` it is about among its arguments (none: all).
+    kind: reconcile | confirm | adopt | rotate | recover | forget | pause | resume | snapshot |
+    prune. app is None for confirm, and for recover and prune, which have the `apps` they are about
+    among their arguments (none: all).
     digest: what the person saw and agreed to. result: one line for the person, when ended.
     """
 

@@ -22,6 +22,7 @@ from norn_reconciler.model.records import (
     SpecRecord,
 )
 from norn_reconciler.model.secret import CredentialMark
+from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.model.status import Condition, Event
 
 Row = Mapping[str, Any]
@@ -204,6 +205,34 @@ def forge_row(value: ForgeState, epoch: int) -> Row:
         "finished_at": value.finished_at.isoformat() if value.finished_at else None,
         "reconciler_epoch": epoch,
     }
+
+
+def snapshot_row(value: SnapshotRecord) -> Row:
+    return {
+        "name": value.name,
+        "app": value.app,
+        "database": value.database,
+        "commit_sha": value.commit,
+        "size": value.size,
+        "sha256": value.sha256,
+        "server_version": value.server_version,
+        "client_version": value.client_version,
+        "made_at": value.made_at.isoformat(),
+    }
+
+
+def snapshot_record(row: Row) -> SnapshotRecord:
+    return SnapshotRecord(
+        row["name"],
+        AppName(row["app"]),
+        row["database"],
+        row["commit_sha"],
+        row["size"],
+        row["sha256"],
+        row["server_version"],
+        row["client_version"],
+        row["made_at"],
+    )
 
 
 def steps_of(value: object) -> tuple[Step, ...]:

@@ -166,6 +166,21 @@ PUT_HELD = """
     ON CONFLICT (singleton) DO UPDATE SET held = excluded.held
 """
 
+PUT_SNAPSHOTS = """
+    INSERT INTO reconciler.snapshots
+           (name, app, database, commit_sha, size, sha256, server_version, client_version, made_at)
+    SELECT name, app, database, commit_sha, size, sha256, server_version, client_version, made_at
+      FROM jsonb_to_recordset(%(rows)s::jsonb)
+        AS r(name text, app text, database text, commit_sha text, size bigint, sha256 text,
+             server_version text, client_version text, made_at timestamptz)
+    ON CONFLICT (name) DO UPDATE
+       SET app = excluded.app, database = excluded.database, commit_sha = excluded.commit_sha,
+           size = excluded.size, sha256 = excluded.sha256,
+           server_version = excluded.server_version, client_version = excluded.client_version,
+           made_at = excluded.made_at
+"""
+DISCARD_SNAPSHOTS = "DELETE FROM reconciler.snapshots WHERE name = ANY (%(names)s)"
+
 # Retention, a batch a statement.
 PRUNE_OLD_EVENTS = """
     DELETE FROM reconciler.events
@@ -262,6 +277,13 @@ NODES = """
            updated_at::timestamptz AS updated_at
       FROM public.cluster_nodes WHERE provider::text = 'norn-reconciler'
      ORDER BY name, role, updated_at DESC
+"""
+
+SNAPSHOTS = """
+    SELECT name, app, database, commit_sha, size, sha256, server_version, client_version, made_at
+      FROM reconciler.snapshots
+     WHERE %(app)s::text IS NULL OR app = %(app)s
+     ORDER BY made_at DESC, name DESC
 """
 
 # The lease.

@@ -11,6 +11,7 @@ from norn_reconciler.model.errors import SchemaMismatch
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.records import AppRecord, Operation
 from norn_reconciler.model.secret import Secret
+from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.model.status import Event
 from norn_reconciler.store import codec, queries
 from norn_reconciler.store.database import Connection, Database, cut_at
@@ -120,6 +121,11 @@ class StoreReads:
     async def nodes(self) -> Sequence[Node]:
         """Processes of this daemon, by name, the leader first."""
         return [Node(**r) for r in await self._read(queries.NODES)]
+
+    async def snapshots(self, app: AppName | None = None) -> Sequence[SnapshotRecord]:
+        """Newest first; of all apps when `app` is None."""
+        rows = await self._read(queries.SNAPSHOTS, {"app": app})
+        return [codec.snapshot_record(r) for r in rows]
 
     async def lease_holder(self) -> LeaseState:
         row = (await self._read(queries.LEASE))[0]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from norn_reconciler.model.errors import SchemaMismatch, SchemaMissing, SchemaNewer
 
-REVISIONS = ("0001", "0002")  # oldest first; a test holds them against store/migrations/versions
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+)  # oldest first; a test holds them against store/migrations/versions
 HEAD = REVISIONS[-1]
 
 

@@ -146,6 +146,7 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
         yield queries.PUT_FORGE_STATES, _rows(codec.forge_row(f, epoch) for f in states.values())
     if changes.health_checks:
         yield queries.ADD_HEALTH_CHECKS, _rows(codec.health_row(h) for h in changes.health_checks)
+    yield from _snapshots(changes)
     if changes.forgotten:
         yield queries.FORGET, {"apps": sorted(changes.forgotten)}
     if changes.key_fingerprint:
@@ -154,6 +155,13 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
         yield queries.PUT_HELD, {"held": codec.clean(changes.held)}
     if changes.refused is not None:
         yield queries.PUT_REFUSED, {"refused": codec.dumps(changes.refused)}
+
+
+def _snapshots(changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    if changes.snapshots:
+        yield queries.PUT_SNAPSHOTS, _rows(codec.snapshot_row(r) for r in changes.snapshots)
+    if changes.discarded:
+        yield queries.DISCARD_SNAPSHOTS, {"names": sorted(changes.discarded)}
 
 
 def _rows(rows: Iterable[codec.Row]) -> Mapping[str, Any]:

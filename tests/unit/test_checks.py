@@ -16,7 +16,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(checks, "ENV_FILE", tmp_path / "etc" / "norn.env")
     for folder, mode in (("etc", 0o755), ("specs", 0o755), ("state", 0o711), ("state/stack", 0o700),
-                         ("state/credentials", 0o700)):  # fmt: skip
+                         ("state/credentials", 0o700), ("snapshots", 0o700)):  # fmt: skip
         (tmp_path / folder).mkdir()
         (tmp_path / folder).chmod(mode)
     for name in (
@@ -25,6 +25,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "state/connections.toml",
         "state/stack/stack.json",
         "state/credentials/mail.env",
+        "snapshots/mail.dump",
     ):
         (tmp_path / name).touch(0o600)
     return tmp_path
@@ -42,7 +43,7 @@ def test_modes_as_norn_makes_them_are_well(kept: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["norn.toml", "etc/norn.env", "state/connections.toml", "state/stack/stack.json",
-     "state/credentials/mail.env"],
+     "state/credentials/mail.env", "snapshots/mail.dump"],
 )  # fmt: skip
 def test_a_file_that_others_can_read(kept: Path, name: str) -> None:
     (kept / name).chmod(0o640)

@@ -14,6 +14,7 @@ from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Problem, Severity, Wanted
 from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.secret import Credential, Secret
+from norn_reconciler.model.snapshots import Source
 from norn_reconciler.providers.postgres import ownership
 from norn_reconciler.providers.postgres import plan as planning
 from norn_reconciler.providers.postgres.actions import PostgresAction
@@ -24,7 +25,7 @@ from norn_reconciler.providers.postgres.section import (
     refused_app_name,
     refused_database,
 )
-from norn_reconciler.providers.postgres.state import SERVICE, Desired, Observed
+from norn_reconciler.providers.postgres.state import DATABASE, SERVICE, Desired, Observed
 
 if TYPE_CHECKING:
     from norn_reconciler.providers.postgres.wire import Wire
@@ -33,7 +34,7 @@ TEMP_FILE_LIMIT = "1GB"
 
 
 class PostgresProvider:
-    """PostgreSQL 15 to 18.
+    """PostgreSQL 15 to 18. Implements model.snapshots.Sources, too.
 
     url: of the admin (CREATEDB, CREATEROLE). advertised: `host[:port]` that apps are told, None
     when it is the admin's. sslmode: what apps are told. request_timeout: seconds for one request.
@@ -187,6 +188,18 @@ class PostgresProvider:
         if isinstance(other, PostgresSection) and other.database not in desired.reads:
             closed.insert(0, other.database)
         return await self._wire.trespass(desired, desired.database or "", closed)
+
+    def database(self, app: App) -> ObjectKey | None:
+        section = app.sections.get(SERVICE)
+        return (DATABASE, section.database) if isinstance(section, PostgresSection) else None
+
+    async def version(self) -> int:
+        return await self._wire.version()
+
+    async def look(self, app: App, credential: Credential) -> Source:
+        database = self.database(app)
+        assert database is not None, "asked first"
+        return await self._wire.source(app.name, credential, database[1])
 
     async def check(self) -> Health:
         return await self._wire.check()

@@ -17,6 +17,7 @@ from norn_reconciler.model.inventory import ObjectKey, Owned
 from norn_reconciler.model.outcome import Health, Proof
 from norn_reconciler.model.plan import Wanted
 from norn_reconciler.model.secret import Credential, Secret
+from norn_reconciler.model.snapshots import Source
 from norn_reconciler.providers.postgres import blame, diagnose, login, survey, verifier
 from norn_reconciler.providers.postgres.apply import Applier
 from norn_reconciler.providers.postgres.client import AdminClient, Session, session_name
@@ -24,6 +25,7 @@ from norn_reconciler.providers.postgres.database_actions import InsideAction
 from norn_reconciler.providers.postgres.endpoint import Endpoint
 from norn_reconciler.providers.postgres.faults import translate
 from norn_reconciler.providers.postgres.observe import Observer
+from norn_reconciler.providers.postgres.source import source
 from norn_reconciler.providers.postgres.state import (
     COMMENT_PREFIX,
     DATABASE,
@@ -103,6 +105,22 @@ class Wire:
             self._way.admin.trust,
             fresh=fresh,
         )
+
+    async def version(self) -> int:
+        async def ask(session: Session) -> int:
+            return session.version
+
+        try:
+            return await self.client.read(ask)
+        except (psycopg.Error, TimeoutError, OSError) as fault:
+            raise translate(fault) from fault
+
+    async def source(self, role: str, credential: Credential, database: str) -> Source:
+        """By the admin's way in, as for `_inside`. Raises ServiceError."""
+        way = self._way
+        url = way.admin.app_url(role, credential.password, database, way.sslmode)
+        async with self._logins:
+            return await source(url, self._name, way.seconds, way.admin.trust)
 
     async def prove(self, role: str, credential: Credential, database: str) -> Proof:
         way = self._way

@@ -1,0 +1,212 @@
+"""Long work beside the lanes: a task for each, a few at a time, one at a time of an app; fenced
+while it runs, and begun anew by whoever has the lease after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from norn_reconciler import logs
+from norn_reconciler.engine.mirror import Mirror
+from norn_reconciler.engine.telling import log_event
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import LeaseLost, NornError, StoreUnavailable, sentence
+from norn_reconciler.model.ports import Fence
+from norn_reconciler.model.records import Changes, Operation, OperationState, Store
+from norn_reconciler.model.work import LongWork, Subject
+
+T = TypeVar("T")
+
+AT_ONCE = 2  # works that run beside each other
+_WATCH = 0.5  # seconds between two looks at the fence while a work runs
+_AWAY = 1.0  # seconds between two tries to write while norn_db is away
+
+
+class Works:
+    """works: one of each kind. Whoever makes it closes it: then nothing of it runs any more."""
+
+    def __init__(
+        self,
+        book: Mirror,
+        store: Store,
+        fence: Fence,
+        works: Iterable[LongWork] = (),
+        at_once: int = AT_ONCE,
+    ) -> None:
+        self._book = book
+        self._store = store
+        self._fence = fence
+        self._works = {work.kind: work for work in works}
+        self._room = asyncio.Semaphore(at_once)
+        self._alone: dict[AppName, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._taken: dict[int, asyncio.Task[None]] = {}
+        self._closed = False
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return frozenset(self._works)
+
+    def take(self, operation: Operation) -> None:
+        """Begin with it as soon as there is room, unless it is taken already. What a former process
+        was at is begun anew."""
+        if self._closed or operation.id in self._taken:
+            return
+        task = asyncio.create_task(self._do(operation), name=f"work-{operation.kind}")
+        self._taken[operation.id] = task
+        task.add_done_callback(lambda _: self._taken.pop(operation.id, None))
+
+    async def drain(self) -> None:
+        """Until nothing that was taken is left."""
+        while self._taken:
+            await asyncio.wait(self._taken.values())
+
+    async def serve(self) -> None:
+        """Until cancelled; then nothing of it runs any more."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """End what runs. It stays as it is in norn_db, and is begun anew."""
+        self._closed = True
+        tasks = list(self._taken.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _do(self, operation: Operation) -> None:
+        try:
+            async with self._turn(operation.app):
+                await self._run(operation)
+        except LeaseLost as lost:
+            logs.get().error(logs.LEASE_LOST, error=str(lost))
+        except StoreUnavailable as away:
+            logs.get().warning(logs.STORE_LOST, error=str(away))
+
+    @asynccontextmanager
+    async def _turn(self, app: AppName | None) -> AsyncIterator[None]:
+        """An app's first, so that nobody waits for it in a place that others need."""
+        if app is None:
+            async with self._room:
+                yield
+            return
+        async with self._alone[app], self._room:
+            yield
+
+    async def _run(self, operation: Operation) -> None:
+        logs.get().info(
+            logs.OPERATION_STARTED, kind=operation.kind, app=operation.app, id=operation.id
+        )
+        steps = _Steps(self, operation)
+        try:
+            subject = self._subject(operation.app) if operation.app else None
+            work = self._works[operation.kind].run(operation, subject, steps)
+            state, text = OperationState.DONE, await self._fenced(work, operation.kind)
+        except (LeaseLost, StoreUnavailable):
+            raise
+        except NornError as fault:
+            state, text = OperationState.FAILED, sentence(fault)
+        except OSError as fault:
+            where = f"{fault.filename}: " if fault.filename else ""
+            why = fault.strerror or type(fault).__name__
+            state, text = OperationState.FAILED, where + why
+        except Exception as fault:  # a defect of ours ends this operation, not the daemon
+            logs.get().exception(logs.LANE_FAULTED, kind=operation.kind, id=operation.id)
+            state, text = OperationState.FAILED, f"internal: {type(fault).__name__}"
+        await steps.end(state, text)
+
+    def _subject(self, app: AppName) -> Subject:
+        """Raises NornError for an app that nothing is to be done with."""
+        book, entry = self._book, self._book.entries.get(app)
+        if entry is None or entry.leaving:
+            raise NornError(f"no file asks for {app}")
+        if entry.record.paused:
+            raise NornError(f"{app} is paused: norn resume {app}")
+        keys = sorted(entry.app.sections)
+        return Subject(
+            entry.app,
+            entry.record,
+            {key: book.owned(key, app) for key in keys},
+            {key: book.service(key, app).mark for key in keys},
+            {key: book.credential(app, key) for key in keys},
+        )
+
+    async def _fenced(self, work: Coroutine[object, object, str], kind: str) -> str:
+        """Its result; it is ended once this process may no longer act."""
+        task = asyncio.create_task(work, name=f"work-{kind}")
+        try:
+            while True:
+                done, _ = await asyncio.wait({task}, timeout=_WATCH)
+                if done:
+                    return task.result()
+                self._fence.check()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def insist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """norn_db may be away for a moment: hours of work are not given up for that. Raises
+        LeaseLost when it takes longer than the lease."""
+        while True:
+            self._fence.check()
+            try:
+                return await write()
+            except StoreUnavailable:
+                await asyncio.sleep(_AWAY)
+
+    async def put(self, operation: Operation) -> None:
+        await self.insist(lambda: self._store.update_operation(self._book.epoch, operation))
+
+    async def record(self, changes: Changes) -> None:
+        await self.insist(lambda: self._store.record(self._book.epoch, changes))
+
+
+class _Steps:
+    """One operation's: implements model.work.Steps."""
+
+    def __init__(self, works: Works, operation: Operation) -> None:
+        self._works = works
+        self._operation = replace(operation, state=OperationState.RUNNING, step="")
+        self._step = ""
+
+    async def begin(self, step: str, **facts: object) -> None:
+        self._step = step
+        arguments = {**self._operation.arguments, **facts}
+        self._operation = replace(self._operation, arguments=arguments)
+        await self._put(step)
+
+    async def tell(self, progress: str) -> None:
+        await self._put(f"{self._step}: {progress}")
+
+    async def _put(self, step: str) -> None:
+        operation = self._operation = replace(self._operation, step=step)
+        await self._works.put(operation)
+        logs.get().info(
+            logs.OPERATION_PROGRESSED,
+            kind=operation.kind,
+            app=operation.app,
+            id=operation.id,
+            step=step,
+        )
+
+    async def write(self, changes: Changes) -> None:
+        await self._works.record(changes)
+        for event in changes.events:
+            log_event(event)
+
+    async def end(self, state: OperationState, text: str) -> None:
+        operation = replace(self._operation, state=state, step="", result=text)
+        await self._works.put(operation)
+        logs.get().info(
+            logs.OPERATION_FINISHED,
+            kind=operation.kind,
+            app=operation.app,
+            id=operation.id,
+            state=state.value,
+            result=text,
+        )

@@ -1,0 +1,69 @@
+"""Copies of an app's database: what is recorded of one, and where one comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.inventory import ObjectKey
+from norn_reconciler.model.secret import Credential, Secret
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRecord:
+    """One file in the snapshots folder, as it was when it had been verified.
+
+    name: the file's. commit: of the specs' checkout, or of the spec itself. size: bytes. sha256:
+    hex. server_version, client_version: as `18.4`.
+    """
+
+    name: str
+    app: AppName
+    database: str
+    commit: str
+    size: int
+    sha256: str
+    server_version: str
+    client_version: str
+    made_at: datetime
+
+
+class SnapshotRecords(Protocol):
+    async def snapshots(self, app: AppName | None = None) -> Sequence[SnapshotRecord]:
+        """Newest first; of all apps when `app` is None. Raises StoreUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A database as its own app reaches it. version: the server's, e.g. 180004. encoding: as the
+    server calls it. environment: libpq's variables, none of them secret."""
+
+    version: int
+    encoding: str
+    environment: Mapping[str, str]
+    password: Secret
+
+
+@runtime_checkable
+class Sources(Protocol):
+    """The service whose databases can be copied. key: its own, under `services:`."""
+
+    key: str
+
+    def database(self, app: App) -> ObjectKey | None:
+        """The app's database as the inventory has it; None when its spec has none. Pure. Raises
+        ServiceError where no setting names the service."""
+        ...
+
+    async def version(self) -> int:
+        """The server's, e.g. 180004. Raises ServiceError."""
+        ...
+
+    async def look(self, app: App, credential: Credential) -> Source:
+        """Log in as the app. Raises ServiceError when that can't be done, and when a copy would
+        not be whole: it names what the app can't read."""
+        ...

@@ -1,0 +1,118 @@
+"""An app's database as a client program is to reach it, and whether its app can read all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from norn_reconciler.model.errors import Rejected
+from norn_reconciler.model.secret import Secret
+from norn_reconciler.model.snapshots import Source
+from norn_reconciler.providers.postgres.client import bounded, logged_in
+from norn_reconciler.providers.postgres.faults import translate
+from norn_reconciler.providers.postgres.login import Trust
+from norn_reconciler.providers.postgres.state import SERVICE
+
+_MOST_NAMED = 10
+# A database's owner may set any of these for its role or its database; what is given at the login
+# wins. pg_dump sets more of them itself, but not before its first statements.
+_SETTINGS = (
+    "search_path=pg_catalog",
+    "role=none",
+    "default_transaction_read_only=off",
+    "statement_timeout=0",
+    "lock_timeout=0",
+    "idle_session_timeout=0",
+    "idle_in_transaction_session_timeout=0",
+    "row_security=off",
+    "standard_conforming_strings=on",
+)
+_LATER_SETTINGS = ("transaction_timeout=0",)  # 17 and newer; an older server refuses the name
+# libpq's parameter → its variable.
+_VARIABLES = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "dbname": "PGDATABASE",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcrl": "PGSSLCRL",
+    "sslcrldir": "PGSSLCRLDIR",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+}
+# pg_dump locks each table and reads each sequence; what an extension made it makes again by itself.
+_UNREADABLE = """
+SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner), c.relkind::text,
+       CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'schema'
+            WHEN c.relkind = 'S' AND NOT has_sequence_privilege(c.oid, 'SELECT') THEN 'grant'
+            WHEN c.relkind <> 'S' AND NOT has_table_privilege(c.oid, 'SELECT') THEN 'grant'
+            ELSE 'rows' END
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p', 'S')
+   AND n.nspname <> 'information_schema' AND NOT starts_with(n.nspname, 'pg_')
+   AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+   AND (NOT has_schema_privilege(n.oid, 'USAGE')
+        OR CASE c.relkind WHEN 'S' THEN NOT has_sequence_privilege(c.oid, 'SELECT')
+                          ELSE NOT has_table_privilege(c.oid, 'SELECT')
+                               OR row_security_active(c.oid) END)
+ ORDER BY 1, 2
+"""
+
+
+async def source(url: Secret, name: str, seconds: float, trust: Trust) -> Source:
+    """url: of the app, with its own password. name: application_name. Raises ServiceError."""
+
+    async def ask() -> tuple[int, str, Sequence[Any]]:
+        async with logged_in(url, name, seconds, trust) as conn:
+            row = await (await conn.execute("SHOW server_encoding")).fetchone()
+            unreadable = await (await conn.execute(_UNREADABLE)).fetchall()
+            return conn.info.server_version, str(row[0]) if row else "UTF8", unreadable
+
+    try:
+        version, encoding, unreadable = await bounded(ask(), seconds)
+    except (psycopg.Error, TimeoutError, OSError) as fault:
+        raise translate(fault) from fault
+    if unreadable:
+        raise Rejected(SERVICE, _refusal(unreadable))
+    given = conninfo_to_dict(url.reveal(), **dict(trust))
+    password = Secret(str(given.pop("password", "")))
+    return Source(version, encoding, environment(given, name, version), password)
+
+
+def environment(given: Mapping[str, object], name: str, version: int) -> Mapping[str, str]:
+    """libpq's variables for a login as `given` says, without the password."""
+    settings = (*_SETTINGS, *(_LATER_SETTINGS if version >= 170000 else ()))
+    return {
+        **{_VARIABLES[key]: str(value) for key, value in given.items() if key in _VARIABLES},
+        "PGAPPNAME": name,
+        "PGCONNECT_TIMEOUT": "30",
+        "PGOPTIONS": " ".join(f"-c {setting}" for setting in settings),
+    }
+
+
+def _refusal(rows: Sequence[tuple[str, str, str, str, str]]) -> str:
+    """What a copy would lack, and who can change that."""
+    told = []
+    for schema, relation, owner, kind, why in rows[:_MOST_NAMED]:
+        what = "sequence" if kind == "S" else "table"
+        place = _shown(f"{schema}.{relation}")
+        if why == "rows":
+            told.append(
+                f"row-level security of table {place} also holds for the app (ALTER TABLE {place} "
+                f"NO FORCE ROW LEVEL SECURITY, or it belongs to {_shown(owner)})"
+            )
+        elif why == "schema":
+            told.append(f"{what} {place} is in a schema that the app may not use")
+        else:
+            told.append(f"{what} {place} belongs to {_shown(owner)}, and the app may not read it")
+    more = f"; and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else ""
+    return f"a copy would not be whole: {'; '.join(told)}{more}"
+
+
+def _shown(name: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)

@@ -1,0 +1,120 @@
+"""The room of the snapshots as this installation has it: its folder, its limits, and whose
+databases are copied."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from norn_reconciler.model.app import App
+from norn_reconciler.model.errors import Denied, NornError, ServiceError
+from norn_reconciler.model.inventory import ObjectKey
+from norn_reconciler.model.plan import Problem, Severity
+from norn_reconciler.model.ports import AnyProvider
+from norn_reconciler.model.records import AppRecord
+from norn_reconciler.model.secret import Credential
+from norn_reconciler.model.snapshots import SnapshotRecords, Source, Sources
+from norn_reconciler.model.work import LongWork
+from norn_reconciler.providers import REGISTRY
+from norn_reconciler.settings import Settings
+from norn_reconciler.snapshots import clients
+from norn_reconciler.snapshots.clients import bare
+from norn_reconciler.snapshots.folder import Folder
+from norn_reconciler.snapshots.prune import PruneWork, Pruning
+from norn_reconciler.snapshots.retention import Limits
+from norn_reconciler.snapshots.work import SnapshotWork
+
+_SHORT = 7  # characters, as git has them
+_COMMIT = re.compile(r"[0-9a-f]{4,40}")
+_SECONDS = 5.0
+
+
+def folder_of(settings: Settings) -> Folder:
+    return Folder(settings.snapshots_dir)
+
+
+def works_of(
+    settings: Settings, providers: Mapping[str, AnyProvider], records: SnapshotRecords
+) -> Sequence[LongWork]:
+    """Every kind of long work that there is."""
+    folder = folder_of(settings)
+    limits = Limits(settings.snapshots_keep, settings.snapshots_keep_days)
+    pruning = Pruning(folder, records, limits)
+    commit = commit_of(settings.specs_dir)
+    return (
+        SnapshotWork(folder, sources_of(providers), commit, pruning),
+        PruneWork(folder, pruning),
+    )
+
+
+def sources_of(providers: Mapping[str, AnyProvider]) -> Sources:
+    """The service that has databases."""
+    found = next((p for p in providers.values() if isinstance(p, Sources)), None)
+    return found if found is not None else _NoSource()
+
+
+async def missing_client(provider: AnyProvider) -> Problem | None:
+    """For `norn doctor`: what keeps every snapshot of this service's databases from being made."""
+    if not isinstance(provider, Sources):
+        return None
+    try:
+        await asyncio.to_thread(clients.fitting, await provider.version())
+    except ServiceError:
+        return None  # the service says so itself
+    except NornError as fault:
+        what, _, remedy = str(fault).partition(": ")
+        return Problem(Severity.WARNING, "NoDumpClient", f"no snapshot can be made: {what}", remedy)
+    return None
+
+
+class _NoSource:
+    """Where no setting names it."""
+
+    key = "postgres"
+
+    def database(self, app: App) -> ObjectKey | None:
+        named = REGISTRY[self.key]
+        raise Denied(
+            self.key,
+            f"no setting names {named.title}",
+            remedy=f"set {named.setting} and restart",
+        )
+
+    async def version(self) -> int:
+        raise AssertionError("there is no server to ask")
+
+    async def look(self, app: App, credential: Credential) -> Source:
+        raise AssertionError("there is no database to look at")
+
+
+def commit_of(specs: Path) -> Callable[[AppRecord], str]:
+    """What a snapshot's name says of the spec in force: the short commit of the checkout that holds
+    the folder, else a short hash of the spec itself."""
+
+    def commit(record: AppRecord) -> str:
+        spec = hashlib.sha256(record.spec.canonical.encode()).hexdigest()
+        return _checked_out(specs) or spec[:_SHORT]
+
+    return commit
+
+
+def _checked_out(folder: Path) -> str:
+    """ "" where it is in no checkout, or git is not there, or does not trust who owns it."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", f"--short={_SHORT}", "HEAD"],
+            env={**bare(), "PATH": "/usr/local/bin:/usr/bin:/bin"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    said = done.stdout.strip()
+    return said if done.returncode == 0 and _COMMIT.fullmatch(said) else ""
