@@ -75,9 +75,10 @@ def test_what_a_driver_says_is_an_event_like_any(tmp_path: Path) -> None:
 def test_each_line_of_a_traceback_is_an_error(tmp_path: Path) -> None:
     lines = said(tmp_path, "console", connected=True)
     first, last = (number for number, line in enumerate(lines) if "ZeroDivisionError" in line)
-    assert 4 < first < last
+    assert 3 < first < last
     for each in (first, last):
-        assert all(line.startswith("<3>") for line in lines[each - 3 : each + 1])
+        assert "File" in lines[each - 1]
+        assert all(line.startswith("<3>") for line in lines[each - 2 : each + 1])
 
 
 @pytest.mark.parametrize("stream", [object(), None])
