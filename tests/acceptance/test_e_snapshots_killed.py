@@ -90,6 +90,18 @@ def whole(norn: Warm, count: int) -> None:
         assert (norn.folder / "snapshots" / name).stat().st_size == rows[name]["size"]
 
 
+def nobody_sees_the_password_of(url: str, pid: int) -> None:
+    """pid: of pg_dump, which has it."""
+    secret = str(psycopg.conninfo.conninfo_to_dict(url)["password"]).encode()
+    assert b"PGPASSFILE=/proc/self/fd/" in Path(f"/proc/{pid}/environ").read_bytes()
+    for path in Path("/proc").glob("[0-9]*"):
+        for file in ("cmdline", "environ"):
+            try:
+                assert secret not in (path / file).read_bytes(), path
+            except OSError:
+                continue  # it has ended
+
+
 def begun(norn: Warm, app: str) -> str:
     """A daemon that has made the app. The app's URL."""
     norn.write(f"{app}.yaml", spec(app, kv=False, events=False))
@@ -114,15 +126,8 @@ def test_whatever_dies_the_snapshot_is_whole_or_begins_anew(
         assert operation(norn, first)["step"].startswith("dump")
         norn.write(f"{other}.yaml", spec(other, kv=False, events=False))
         norn.until_ready(other)
-        secret = psycopg.conninfo.conninfo_to_dict(url)["password"].encode()
         pid = dumping(norn)[0]
-        assert b"PGPASSFILE=/proc/self/fd/" in Path(f"/proc/{pid}/environ").read_bytes()
-        for path in Path("/proc").glob("[0-9]*"):
-            for file in ("cmdline", "environ"):
-                try:
-                    assert secret not in (path / file).read_bytes(), path
-                except OSError:
-                    continue  # it has ended
+        nobody_sees_the_password_of(url, pid)
 
         # Its client is killed.
         os.kill(pid, signal.SIGKILL)
@@ -171,7 +176,13 @@ def test_whatever_dies_the_snapshot_is_whole_or_begins_anew(
     assert made["ok"]
     assert made["snapshot"] in norn.run("snapshot", "list", app)
     whole(norn, 2)
-    assert norn.daemons[-1].stop() == 0
+    # Asked to stop in the middle of one, it stops.
+    with locked(url):
+        asked(norn, app)
+        until(lambda: dumping(norn), told=norn.story)
+        assert norn.daemons[-1].stop() == 0
+        assert not dumping(norn)
+    whole(norn, 2)
     assert not [line for d in norn.daemons for line in d.events("lane.faulted")]
 
 
