@@ -13,4 +13,5 @@ class Drivers(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         write = logs.get().error if record.levelno >= logging.ERROR else logs.get().warning
         said = " ".join(record.getMessage().split())
-        write(logs.DRIVER_WARNED, driver=record.name, message=said, exc_info=record.exc_info)
+        fault = record.exc_info[1] if record.exc_info else None
+        write(logs.DRIVER_WARNED, driver=record.name, message=said, exc_info=fault)

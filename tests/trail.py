@@ -17,7 +17,7 @@ from norn_reconciler.credentials.derive import Derivation
 from norn_reconciler.model.app import AppName
 
 SERVICES = ("postgres", "kv", "events")
-GENERATIONS = (1, 2)
+GENERATIONS = (1, 2, 3, 4)  # no test rotates an app more often
 LENGTH = 43  # characters of a derived password
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]{43,}")
 _NAMES = re.compile(r'(?:"app": "|^app: )([a-z0-9][a-z0-9-]*)', re.MULTILINE)

@@ -84,13 +84,17 @@ def test_a_daemon_that_was_upgraded_first_waits_for_the_older_leader(
             assert "Traceback" not in newer.log.read_text()
 
 
-def test_it_stands_by_when_a_person_upgrades_norn_db_meanwhile(norn: Norn) -> None:
+def test_it_stands_by_when_a_person_upgrades_norn_db_meanwhile(
+    norn: Norn, systemd: Systemd
+) -> None:
     with norn.daemon(NORN_INSTANCE="the-older"):
         undo_the_last_migration(norn.norn_db)
-        with norn.daemon(NORN_INSTANCE="the-newer") as newer:
+        with norn.daemon(NORN_INSTANCE="the-newer", NOTIFY_SOCKET=systemd.path) as newer:
             until(lambda: newer.events("schema.waited"), told=newer.log.read_text)
             norn.run("db", "upgrade")
             until(lambda: newer.events("lease.waited", holder="the-older"))
+            assert systemd.heard("READY=1"), "a standby is ready, too"
+            assert not newer.events("lease.acquired")
             assert newer.stop() == 0
 
 

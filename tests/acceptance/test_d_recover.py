@@ -144,6 +144,13 @@ def key_file(norn: Norn) -> Path:
     return norn.folder / ".norn" / "master.key"
 
 
+def lose_key(norn: Norn) -> None:
+    """Norn will not find it; the search for passwords at the end of the run does (tests.trail)."""
+    lost = norn.folder / "lost" / "master.key"
+    lost.parent.mkdir()
+    key_file(norn).rename(lost)
+
+
 def two_apps(estate: Estate, name: Any) -> tuple[str, str]:
     norn, one, other = estate.norn, name("one"), name("other")
     norn.write("one.yaml", spec(one))
@@ -261,7 +268,7 @@ def test_the_master_key_is_lost(estate: Estate, norn: Norn, name) -> None:
     for app in (one, other):
         estate.settle_in(app)
     envs, ids = {app: norn.env(app) for app in (one, other)}, estate.ids(one, other)
-    key_file(norn).unlink()
+    lose_key(norn)
     with norn.daemon() as daemon:
         until(lambda: daemon.events("credentials.held"), told=daemon.log.read_text)
         assert "norn recover --new-key" in daemon.events("credentials.held")[0]["error"]
@@ -290,7 +297,7 @@ def test_the_master_key_of_another_installation_is_there(estate: Estate, norn: N
     for app in (one, other):
         estate.settle_in(app)
     ids = estate.ids(one, other)
-    key_file(norn).unlink()
+    lose_key(norn)
     norn.run("key", "create")
     theirs = key_file(norn).read_bytes()
     norn.run("apply", code=1)
@@ -308,7 +315,7 @@ def test_a_daemon_that_has_the_key_in_memory_is_not_robbed_of_it(estate, norn, n
     with norn.daemon(NORN_INSTANCE="the-daemon"):
         norn.until_ready(one)
         env = norn.env(one)
-        key_file(norn).unlink()
+        lose_key(norn)
         assert "the-daemon" in refusal(norn, "recover", "--new-key", "--yes")
         assert not key_file(norn).exists()
         assert norn.env(one) == env
@@ -327,7 +334,7 @@ def test_norn_db_and_the_master_key_are_lost(estate: Estate, norn: Norn, name) -
     for app in (one, other):
         estate.settle_in(app)
     ids, old = estate.ids(one, other), norn.env(one)
-    key_file(norn).unlink()
+    lose_key(norn)
     estate.empty_norn_db()
     norn.run("apply", code=1)  # makes a key, since norn_db knows of none
     steps = norn.json("recover", one, code=1)["steps"]  # nobody agrees: standard input is empty
@@ -367,7 +374,7 @@ def test_a_new_key_is_killed_over(estate: Estate, norn: Norn, name, moment: str)
         estate.settle_in(app)
     envs, ids = {app: norn.env(app) for app in (one, other)}, estate.ids(one, other)
     known = norn.rows("SELECT key_fingerprint FROM reconciler.meta")
-    key_file(norn).unlink()
+    lose_key(norn)
     reached = {
         "the file is there": lambda: key_file(norn).exists(),
         "norn_db is of it": lambda: (

@@ -95,6 +95,20 @@ def test_nothing_of_others_is_read_changed_or_disturbed(
     assert tally.tried > 350
 
 
+def test_every_role_that_the_server_brings_is_tried(cluster: Cluster) -> None:
+    """A version to come may bring more powers than the sweep knows of."""
+    with cluster.superuser() as conn:
+        roles = conn.execute(r"SELECT rolname FROM pg_roles WHERE rolname ~ '^pg_'").fetchall()
+    tried = {
+        word
+        for attempt in ATTEMPTS
+        if attempt.only in ("", cluster.version)
+        for word in attempt.statement.split()
+    }
+    assert len(roles) > 10
+    assert {name for (name,) in roles} - tried == set()
+
+
 def test_the_same_attempts_find_the_holes_of_a_naive_server(
     naive: Cluster, record_property: Callable[[str, object], None]
 ) -> None:

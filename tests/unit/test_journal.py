@@ -30,9 +30,10 @@ try:
     1 / 0
 except ZeroDivisionError:
     logging.getLogger("driver").exception("fell over")
+logging.getLogger("driver").error("with nothing to show", exc_info=True)
 """
 
-LEVELS = ["info", "warning", "error", "error", "warning", "error"]  # of what it says
+LEVELS = ["info", "warning", "error", "error", "warning", "error", "error"]  # of what it says
 
 
 def said(tmp_path: Path, log_format: str, *, connected: bool) -> list[str]:
@@ -52,7 +53,7 @@ def said(tmp_path: Path, log_format: str, *, connected: bool) -> list[str]:
 
 def test_each_line_begins_with_its_priority_and_is_json_after_it(tmp_path: Path) -> None:
     lines = said(tmp_path, "json", connected=True)
-    assert [line[:3] for line in lines] == ["<6>", "<4>", "<3>", "<3>", "<4>", "<3>"]
+    assert [line[:3] for line in lines] == ["<6>", "<4>", "<3>", "<3>", "<4>", "<3>", "<3>"]
     told = [json.loads(line[3:]) for line in lines]
     assert [line["level"] for line in told] == LEVELS
     assert told[1]["error"] == "two\nlines"
@@ -65,11 +66,11 @@ def test_elsewhere_lines_are_as_ever(tmp_path: Path) -> None:
 
 
 def test_what_a_driver_says_is_an_event_like_any(tmp_path: Path) -> None:
-    *_, warned, failed = map(json.loads, said(tmp_path, "json", connected=False))
-    assert not catalogue.faults([warned, failed])
+    *_, warned, failed, bare = map(json.loads, said(tmp_path, "json", connected=False))
+    assert not catalogue.faults([warned, failed, bare])
     assert (warned["event"], warned["driver"]) == (logs.DRIVER_WARNED, "driver")
     assert warned["message"] == "two lines" and "exception" not in warned
-    assert "ZeroDivisionError" in failed["exception"]
+    assert "ZeroDivisionError" in failed["exception"] and "exception" not in bare
 
 
 def test_each_line_of_a_traceback_is_an_error(tmp_path: Path) -> None:
