@@ -159,10 +159,10 @@ class Plans:
         return not (self.rejected or found.held or found.blocked or found.faults)
 
     def code(self, check: bool) -> int:
-        """The exit code: 1 while a person must act, else 3 when `check` finds a change, else 0."""
-        if not self.clear:
-            return 1
-        return 3 if check and self.preview.changes else 0
+        """The exit code: 3 when `check` finds a change, else 1 while a person must act, else 0."""
+        if check and self.preview.changes:
+            return 3
+        return 0 if self.clear else 1
 
 
 async def plan(settings: Settings, apps: Sequence[AppName]) -> Plans:

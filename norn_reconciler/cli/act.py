@@ -46,7 +46,7 @@ def plan(
     """Show what would change, in the services' own words. Writes nothing anywhere.
 
     Exit 1 while a person must act: a file is rejected, something is held or blocked, a service did
-    not answer. Else 0; with --check 3 when anything would change.
+    not answer. Else 0. With --check 3 when anything would change, whatever else is to be done.
 
     [dim]norn plan · norn plan mail-agent · norn plan --check -o json[/dim]
     """

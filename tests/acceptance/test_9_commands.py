@@ -119,7 +119,7 @@ def test_broken_files_are_part_of_a_plan_and_of_an_apply(norn: Norn, name) -> No
     norn.write("bad.yaml", f"app: {bad}\nrole: worker\nservices: [\n")
     assert {f["file"] for f in norn.json("plan", code=1)["findings"]} == {"bad.yaml"}
     assert norn.ended("plan").stderr.count("bad.yaml") == 1, "said once, not logged as well"
-    assert norn.json("plan", "--check", code=1)["changes"] > 0
+    assert norn.json("plan", "--check", code=3)["changes"] > 0, "a fault hides no change"
     norn.json("plan", good, "--check", code=3)
     done = norn.ended("apply", good)
     assert done.returncode == 0 and "warning: bad.yaml" in done.stderr
