@@ -31,6 +31,7 @@ QUICK = {
     "NORN_RESYNC_SECONDS": "3600",
     "NORN_LEASE_SECONDS": "2",
     "NORN_GRACE_SECONDS": "0.1",
+    "NORN_REMOVAL_MAX_APPS": "1000",  # they are removed one by one, within minutes
 }
 _VERSIONS = """
 SELECT '{table}' AS table, t.xmin::text AS version, to_jsonb(t) AS row
