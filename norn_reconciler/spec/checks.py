@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from norn_reconciler import schedules
 from norn_reconciler.spec.document import Part, Spec, Storage, as_text, valid_app_name
 from norn_reconciler.spec.report import Report, nearest
 from norn_reconciler.spec.rules import Rules
@@ -79,6 +80,7 @@ def _role(report: Report, data: dict[str, Any]) -> None:
         for name in ("schedule", "command"):
             if _blank(data, name):
                 report.add(f"cron.{name}.required", f"role cron needs a {name}", (name,))
+        _schedule(report, data.get("schedule"))
     if role == "function":
         function = data.get("function")
         if not isinstance(function, dict) or _blank(function, "trigger"):
@@ -87,6 +89,17 @@ def _role(report: Report, data: dict[str, Any]) -> None:
                 "a function should name its trigger; without one it is http",
                 ("function", "trigger"),
             )
+
+
+def _schedule(report: Report, value: object) -> None:
+    """A warning: whoever runs the commands may read what norn can't."""
+    text = as_text(value)
+    if text is None or not text.strip():
+        return
+    try:
+        schedules.parse(text)
+    except ValueError as fault:
+        report.add("cron.schedule.format", f"schedule: {fault}", ("schedule",))
 
 
 def _parts(report: Report, data: dict[str, Any]) -> None:

@@ -74,6 +74,7 @@ CHECKS: Mapping[str, Severity] = {
     "webserver.healthcheck.recommended": W,
     "port.range": E,
     "cron.schedule.required": E,
+    "cron.schedule.format": W,
     "cron.command.required": E,
     "function.trigger.recommended": W,
     "build.dockerfile.required": E,
