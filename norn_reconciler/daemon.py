@@ -7,8 +7,10 @@ import contextlib
 import resource
 import signal
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from norn_reconciler import __version__, compose, logs, specs_folder
+from norn_reconciler.engine import timetable
 from norn_reconciler.engine.operations import Operations
 from norn_reconciler.model.errors import (
     KeyMismatch,
@@ -36,6 +38,8 @@ HELD = 10.0  # seconds between looks at a master key that does not fit
 OPERATIONS = 3.0  # seconds: norn_db's notification is a hint, this is the promise
 FOLLOW = 0.1  # seconds between looks at a request that somebody waits for
 PRUNE = 3600.0  # seconds
+TIMETABLE = 5.0  # seconds between looks at what runs by the clock
+REFUSED = 60.0  # seconds until one that norn_db refused is tried again
 BATCH = 2000  # rows of a kind that are pruned in one transaction
 
 
@@ -199,6 +203,7 @@ class Daemon:
                 tasks.create_task(self._resync(work), name="resync")
                 tasks.create_task(self._operate(work, looked), name="operations")
                 tasks.create_task(self._listen(), name="listen")
+                tasks.create_task(self._timetable(work, looked), name="timetable")
                 tasks.create_task(self._prune(lease), name="prune")
         finally:
             with contextlib.suppress(StoreUnavailable):
@@ -286,6 +291,25 @@ class Daemon:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
+
+    async def _timetable(self, work: compose.Parts, looked: asyncio.Event) -> None:
+        """The table is other tools', too: whatever they made of it, the apps are served."""
+        await looked.wait()
+        while True:
+            checkpoint()
+            pause = TIMETABLE
+            try:
+                rows = await self._store.crons()
+                async with work.book.turn:
+                    await work.book.write(timetable.moved(work.book, rows, datetime.now(UTC)))
+            except LeaseLost:
+                raise
+            except StoreUnavailable:
+                pass  # whoever keeps the lease says so
+            except NornError as fault:
+                logs.get().warning(logs.CRON_REFUSED, error=str(fault))
+                pause = REFUSED
+            await asyncio.sleep(pause)
 
     async def _listen(self) -> None:
         while True:

@@ -52,6 +52,7 @@ OPERATION_PROGRESSED = "operation.progressed"
 OPERATION_FINISHED = "operation.finished"
 SNAPSHOT_CREATED = "snapshot.created"
 SNAPSHOT_PRUNED = "snapshot.pruned"
+CRON_REFUSED = "cron.refused"
 LANE_FAULTED = "lane.faulted"
 DRIVER_WARNED = "driver.warned"
 

@@ -21,6 +21,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "recover": frozenset({"recover"}),
     "look": frozenset({"status", "describe", "events", "env"}),
     "snapshot": frozenset({"snapshot"}),
+    "cron": frozenset({"cron"}),
     "specs": frozenset({"validate", "schema"}),
     "survey": frozenset({"import"}),
     "check": frozenset({"health", "doctor", "db"}),

@@ -24,7 +24,8 @@ class Member:
     """One app that a file asks for, or whose last good version stays in force.
 
     rejected: why the file as it stands is not used (first finding, in words); empty when it is.
-    migrations: the spec names migrations. core: validated, not provisioned.
+    migrations: the spec names migrations. core: validated, not provisioned. schedule: of role cron,
+    else "".
     """
 
     app: App
@@ -32,6 +33,7 @@ class Member:
     rejected: str = ""
     migrations: bool = False
     core: bool = False
+    schedule: str = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)

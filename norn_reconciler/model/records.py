@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from norn_reconciler.model.app import AppName
+from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.plan import Step
 from norn_reconciler.model.secret import CredentialMark
@@ -134,7 +135,8 @@ class Changes:
     inventory: (service, app) → every row as it should be now (rows that are gone are deleted).
     held: the removal guard's word from now on, "" when it lets go; None: as before. refused: all
     that is wrong with files from now on; None: as before. discarded: names of snapshots whose files
-    are gone.
+    are gone. crons: written but for `paused`, which is others' to set. uncron: apps whose row of
+    these goes.
     """
 
     apps: Sequence[AppRecord] = ()
@@ -150,6 +152,8 @@ class Changes:
     refused: tuple[str, ...] | None = None
     snapshots: Sequence[SnapshotRecord] = ()
     discarded: Sequence[str] = ()
+    crons: Sequence[CronState] = ()
+    uncron: Sequence[AppName] = ()
 
     def __bool__(self) -> bool:
         return any(
@@ -157,7 +161,7 @@ class Changes:
                 self.held is not None, self.refused is not None,
                 self.apps, self.inventory, self.services, self.events, self.deployments,
                 self.forge_states, self.health_checks, self.forgotten, self.key_fingerprint,
-                self.snapshots, self.discarded,
+                self.snapshots, self.discarded, self.crons, self.uncron,
             )
         )  # fmt: skip
 

@@ -352,6 +352,7 @@ def _member(document: Document) -> Member:
         document.record,
         migrations=document.spec.migrations is not None,
         core=document.spec.core,
+        schedule=document.spec.schedule if document.spec.role == "cron" else "",
     )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from norn_reconciler.model.app import AppName
+from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.inventory import Held, HeldState, Origin
 from norn_reconciler.model.plan import Step
 from norn_reconciler.model.records import (
@@ -233,6 +234,15 @@ def snapshot_record(row: Row) -> SnapshotRecord:
         row["client_version"],
         row["made_at"],
     )
+
+
+def cron_row(value: CronState) -> Row:
+    return {
+        "app": value.app,
+        "schedule": clean(value.schedule),
+        "paused": value.paused,
+        "next_run_at": value.next_run_at and value.next_run_at.isoformat(),
+    }
 
 
 def steps_of(value: object) -> tuple[Step, ...]:

@@ -150,6 +150,8 @@ FORGET = """
     ), forged AS (
         DELETE FROM public.forge_states
          WHERE app::text = ANY (%(apps)s) AND reconciler_epoch IS NOT NULL
+    ), crons AS (
+        DELETE FROM public.cron_states WHERE app::text = ANY (%(apps)s)
     )
     DELETE FROM reconciler.inventory WHERE app = ANY (%(apps)s)
 """
@@ -180,6 +182,19 @@ PUT_SNAPSHOTS = """
            made_at = excluded.made_at
 """
 DISCARD_SNAPSHOTS = "DELETE FROM reconciler.snapshots WHERE name = ANY (%(names)s)"
+
+# paused: whoever set it has set it since we looked.
+PUT_CRONS = """
+    MERGE INTO public.cron_states AS c
+    USING jsonb_populate_recordset(NULL::public.cron_states, %(rows)s::jsonb) AS r
+       ON c.app = r.app
+    WHEN MATCHED THEN UPDATE
+     SET schedule = r.schedule, next_run_at = r.next_run_at, updated_at = now()
+    WHEN NOT MATCHED THEN
+        INSERT (app, schedule, paused, next_run_at, updated_at)
+        VALUES (r.app, r.schedule, r.paused, r.next_run_at, now())
+"""
+DROP_CRONS = "DELETE FROM public.cron_states WHERE app::text = ANY (%(apps)s)"
 
 # Retention, a batch a statement.
 PRUNE_OLD_EVENTS = """
@@ -284,6 +299,13 @@ SNAPSHOTS = """
       FROM reconciler.snapshots
      WHERE %(app)s::text IS NULL OR app = %(app)s
      ORDER BY made_at DESC, name DESC
+"""
+CRONS = """
+    SELECT app::text AS app, coalesce(schedule::text, '') AS schedule,
+           coalesce(paused::boolean, false) AS paused,
+           nullif(next_run_at::text, '')::timestamptz AS next_run_at
+      FROM public.cron_states
+     ORDER BY app
 """
 
 # The lease.

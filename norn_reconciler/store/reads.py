@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from norn_reconciler.model.app import AppName
+from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.errors import SchemaMismatch
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.records import AppRecord, Operation
@@ -126,6 +127,10 @@ class StoreReads:
         """Newest first; of all apps when `app` is None."""
         rows = await self._read(queries.SNAPSHOTS, {"app": app})
         return [codec.snapshot_record(r) for r in rows]
+
+    async def crons(self) -> Sequence[CronState]:
+        """What is to run and when, by app, other Norn tools' rows included."""
+        return [CronState(**row) for row in await self._read(queries.CRONS)]
 
     async def lease_holder(self) -> LeaseState:
         row = (await self._read(queries.LEASE))[0]

@@ -147,6 +147,7 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
     if changes.health_checks:
         yield queries.ADD_HEALTH_CHECKS, _rows(codec.health_row(h) for h in changes.health_checks)
     yield from _snapshots(changes)
+    yield from _crons(changes)
     if changes.forgotten:
         yield queries.FORGET, {"apps": sorted(changes.forgotten)}
     if changes.key_fingerprint:
@@ -162,6 +163,13 @@ def _snapshots(changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
         yield queries.PUT_SNAPSHOTS, _rows(codec.snapshot_row(r) for r in changes.snapshots)
     if changes.discarded:
         yield queries.DISCARD_SNAPSHOTS, {"names": sorted(changes.discarded)}
+
+
+def _crons(changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    if changes.crons:
+        yield queries.PUT_CRONS, _rows(codec.cron_row(c) for c in changes.crons)
+    if changes.uncron:
+        yield queries.DROP_CRONS, {"apps": sorted(changes.uncron)}
 
 
 def _rows(rows: Iterable[codec.Row]) -> Mapping[str, Any]:

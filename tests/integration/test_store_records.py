@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from norn_reconciler.model.app import AppName
+from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.errors import LeaseLost, SchemaMismatch
 from norn_reconciler.model.inventory import Held, HeldState, Origin
 from norn_reconciler.model.plan import Step
@@ -335,8 +336,25 @@ async def test_rows_go_into_a_norn_installations_tables_and_come_out(fresh_norn_
         assert forged[theirs].status == "forging"
         assert forged[MAIL].resources == {"postgres": ["mail_db"]}
         assert [(n.name, n.role) for n in await store.nodes()] == [("one", "leader")]
+        row = CronState(MAIL, "0 * * * *", False, NOW)
+        await store.record(lease.epoch, Changes(crons=(row,)))
+        assert row in await store.crons()
     finally:
         await store.close()
+
+
+async def test_cron_rows_come_and_go_and_a_pause_is_others_to_set(store, epoch, fresh_norn_db):
+    first, other = CronState(MAIL, "0 * * * *", False, NOW), CronState(SHOP, "every noon")
+    await store.record(epoch, Changes(crons=(first, other)))
+    assert await store.crons() == [first, other]
+    async with await psycopg.AsyncConnection.connect(fresh_norn_db, autocommit=True) as conn:
+        await conn.execute("UPDATE cron_states SET paused = true WHERE app = %s", (MAIL,))
+        await conn.execute("INSERT INTO cron_states (app, schedule) VALUES ('theirs', '@daily')")
+    await store.record(epoch, Changes(crons=(replace(first, next_run_at=None),), uncron=(SHOP,)))
+    theirs = CronState(AppName("theirs"), "@daily")
+    assert await store.crons() == [replace(first, paused=True, next_run_at=None), theirs]
+    await store.record(epoch, Changes(forgotten=(MAIL,)))
+    assert await store.crons() == [theirs]
 
 
 async def test_without_tables_it_says_what_to_type(fresh_norn_db):

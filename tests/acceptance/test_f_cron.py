@@ -1,0 +1,56 @@
+"""(f) Apps with role cron have their row, for whoever runs their commands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import psycopg
+
+from tests.acceptance.harness import spec, until
+from tests.acceptance.warm_norn import Warm
+
+CRON = "app: {app}\nrole: cron\ncommand: x\nschedule: '{schedule}'\n"
+
+
+def test_a_cron_app_has_its_row_as_long_as_its_file_asks(norn_on_postgres: Warm, name) -> None:
+    norn, app, other = norn_on_postgres, name("nightly"), name("stays")
+
+    def row(of: str = app) -> dict[str, object] | None:
+        listed = norn.json("cron", "list")["crons"]
+        return next((r for r in listed if r["app"] == of), None)
+
+    norn.write("nightly.yaml", CRON.format(app=app, schedule="15 3 * * *"))
+    norn.write("stays.yaml", CRON.format(app=other, schedule="every noon"))
+    with norn.daemon(NORN_GRACE_SECONDS="1"):
+        until(lambda: row() and row(other), told=norn.story)
+        first = row()
+        assert first is not None
+        assert (first["schedule"], first["paused"]) == ("15 3 * * *", False)
+        due = datetime.fromisoformat(str(first["next_run_at"]))
+        assert due > datetime.now(UTC)
+        assert (due.astimezone(UTC).hour, due.minute) == (3, 15)
+        unread = row(other)
+        assert unread is not None
+        assert unread["next_run_at"] is None
+        assert app in norn.run("cron", "list")
+        norn.rows("UPDATE cron_states SET paused = true WHERE app = %s RETURNING 1", app)
+        norn.write("nightly.yaml", CRON.format(app=app, schedule="@hourly"))
+        until(lambda: (row() or {}).get("schedule") == "@hourly", told=norn.story)
+        assert (row() or {})["paused"] is True
+        (norn.specs / "nightly.yaml").unlink()
+        until(lambda: row() is None, told=norn.story)
+        assert row(other) == unread
+
+
+def test_apps_are_served_whatever_became_of_the_table(norn_on_postgres: Warm, name) -> None:
+    norn, app = norn_on_postgres, name("goes-on")
+    norn.write("first.yaml", CRON.format(app=name("nightly"), schedule="@daily"))
+    with norn.daemon():
+        until(lambda: norn.rows("SELECT 1 FROM cron_states"), told=norn.story)
+    with psycopg.connect(norn.norn_db, autocommit=True) as conn:
+        conn.execute("ALTER TABLE cron_states RENAME COLUMN next_run_at TO due")
+    with norn.daemon() as daemon:
+        until(lambda: daemon.events("cron.refused"), told=norn.story)
+        norn.write("second.yaml", spec(app, kv=False, events=False))
+        norn.until_ready(app)
+        assert not daemon.events("store.lost")
