@@ -116,7 +116,7 @@ def _count(servers: Servers, proxy: Proxy, work: Callable[[], object]) -> dict[s
     users = Counter(m[1].decode() for m in _STATEMENT.finditer(log.read_bytes()[start:]))
     return {
         "PostgreSQL statements, norn_admin": str(users["norn_admin"]),
-        "PostgreSQL statements, norn (norn_db)": str(users["norn"]),
+        "PostgreSQL statements, norn_keeper (norn_db)": str(users["norn_keeper"]),
         "Valkey commands": _shown(calls),
         "Kafka requests": _shown({k: v for k, v in proxy.seen.items() if k not in LOGIN}),
         "Kafka logins": str(proxy.seen["SaslHandshake"]),
