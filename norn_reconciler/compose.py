@@ -147,7 +147,7 @@ async def parts(
         removed=snapshot.removed,
     )
     specs.learn(snapshot.apps)
-    works = Works(book, store, fence, works_of(settings, providers, store))
+    works = Works(book, store, fence, works_of(settings, providers, store), alone=engine.alone)
     return Parts(engine, book, specs, works)
 
 

@@ -303,6 +303,7 @@ async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -
     chosen = _chosen(book, apps)
     if await operations.work():
         await engine.accept(await look(work))
+    await work.works.drain(exclusive=True)
     await engine.settle(chosen)
     if work.specs.outdated(book.inventory()):
         # Made just now, and shared: its readers get it in the same run.
@@ -326,8 +327,8 @@ async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -
 
 
 async def long_works(settings: Settings) -> None:
-    """Do what is asked for and takes long, as the writer; nothing is converged. Raises LeaseHeld
-    while somebody else is the writer, who does it then."""
+    """Do what is asked for and takes long, as the writer. Converged is only what such work had for
+    itself. Raises LeaseHeld while somebody else is the writer, who does it then."""
 
     async def acquire(store: PostgresStore) -> tuple[Lease, LeaseFence]:
         return await leases.acquire(store, settings.lease_seconds)
@@ -336,10 +337,12 @@ async def long_works(settings: Settings) -> None:
         work = await held.parts(Specs(settings))
         snapshot = await held.store.snapshot()
         _shown(settings, work.book, await look(work), snapshot.removed)
-        for operation in await held.store.pending_operations():
-            if operation.kind in work.works.kinds:
-                work.works.take(operation)
+        asked = [o for o in await held.store.pending_operations() if o.kind in work.works.kinds]
+        for operation in asked:
+            work.works.take(operation)
         await work.works.drain()
+        alone = {o.app for o in asked if o.app and work.works.exclusive(o.kind)}
+        await work.engine.settle(sorted(alone & work.book.entries.keys()))
 
 
 async def look(work: Parts) -> Fleet:

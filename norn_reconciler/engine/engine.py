@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from norn_reconciler import logs
@@ -79,6 +80,7 @@ class Engine:
             for key, p in providers.items()
         }
         self.queues = {key: WorkQueue(clock) for key in providers}
+        self._turns = {key: asyncio.Lock() for key in providers}  # held during a round
 
     async def accept(self, fleet: Fleet) -> None:
         """Put a look at the specs in force. norn_db takes it first: StoreUnavailable or LeaseLost
@@ -180,6 +182,19 @@ class Engine:
             await asyncio.sleep(0.0 if kin else min(waits, default=0.0))
             batch = tuple(sorted({*kin, *(r.app for r in again)}))
 
+    @asynccontextmanager
+    async def alone(self, app: AppName) -> AsyncIterator[None]:
+        """Within the block no lane comes near `app`; afterwards each looks at it again."""
+        self.book.busy.add(app)
+        try:
+            for turn in self._turns.values():
+                async with turn:  # a round that began before has ended now
+                    pass
+            yield
+        finally:
+            self.book.busy.discard(app)
+            self.enqueue([app])
+
     def removals_due_in(self) -> float | None:
         """Seconds until the last removal that waits for its date may run; None when none waits."""
         now = self._clock()
@@ -197,7 +212,8 @@ class Engine:
         began = self._clock()
         queue = self.queues[key]
         try:
-            reports = await self.lanes[key].round(batch)
+            async with self._turns[key]:
+                reports = await self.lanes[key].round(batch)
         except (LeaseLost, StoreUnavailable) as away:
             # Nothing was applied without its claim; look again when norn_db is back.
             logs.get().warning(logs.STORE_LOST, service=key, error=str(away))

@@ -119,7 +119,7 @@ class Lane:
         key = self.provider.key
         for name in names:
             entry = self._ledger.entry(name)
-            if entry is None or entry.record.paused:
+            if entry is None or entry.record.paused or self._ledger.left_alone(name):
                 continue
             try:
                 wanted = wanted_of(self.provider, self._ledger, name, self._desired)
@@ -182,7 +182,8 @@ class Lane:
         kept: dict[AppName, Case] = {}
         for name, case in acting.items():
             entry = self._ledger.entry(name)
-            if entry is not None and same_wish(entry, case.entry):
+            alone = self._ledger.left_alone(name)
+            if entry is not None and same_wish(entry, case.entry) and not alone:
                 kept[name] = case
             else:
                 case.waits = RequeueAfter(0.0, QUEUED, "something else is wanted of it by now")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from norn_reconciler.engine import status
 from norn_reconciler.engine.roster import Entry
 from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.ports import SecretSource
 from norn_reconciler.model.records import AppRecord, Changes, ServiceRecord, Snapshot, Store
@@ -19,7 +20,8 @@ from norn_reconciler.model.status import Event
 
 class Mirror:
     """entries: what is in force, by app. records: every app norn_db knows, removed ones included.
-    services: keys of all services there are. moved: set whenever inventory rows have changed."""
+    services: keys of all services there are. moved: set whenever inventory rows have changed. busy:
+    apps that the lanes leave alone, since long work is at them."""
 
     def __init__(self, store: Store, secrets: SecretSource, services: frozenset[str]) -> None:
         self._store = store
@@ -32,6 +34,7 @@ class Mirror:
         self.epoch = 0
         self.entries: dict[AppName, Entry] = {}
         self.records: dict[AppName, AppRecord] = {}
+        self.busy: set[AppName] = set()
 
     def load(self, snapshot: Snapshot, epoch: int) -> None:
         """Start from what norn_db holds."""
@@ -50,6 +53,24 @@ class Mirror:
 
     def entry(self, app: AppName) -> Entry | None:
         return self.entries.get(app)
+
+    def left_alone(self, app: AppName) -> bool:
+        return app in self.busy
+
+    def asked_for(self, app: AppName) -> Entry:
+        """Raises NornError for an app that nothing is to be done with."""
+        entry = self.entries.get(app)
+        if entry is None or entry.leaving:
+            raise NornError(f"no file asks for {app}")
+        if entry.record.paused:
+            raise NornError(f"{app} is paused: norn resume {app}")
+        return entry
+
+    def held_on(self, app: AppName) -> frozenset[str]:
+        """Services that norn has rows of it for, whatever its file says."""
+        return frozenset(
+            service for (service, name), rows in self._inventory.items() if name == app and rows
+        )
 
     def owned(self, service: str, app: AppName) -> Owned:
         return self._inventory.get((service, app), {})

@@ -15,7 +15,7 @@ from norn_reconciler.engine.ledger import Ledger, wanted_of
 from norn_reconciler.engine.recovery import counted
 from norn_reconciler.engine.retrace import in_scope, retrace
 from norn_reconciler.engine.status import READY, TRUE
-from norn_reconciler.engine.telling import log_event
+from norn_reconciler.engine.telling import log_event, operation_finished, operation_started
 from norn_reconciler.engine.works import Works
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import (
@@ -116,12 +116,7 @@ class Operations:
                 if (ended := self._ended.get(operation.id)) is not None:
                     await self._answer(ended)
                 else:
-                    logs.get().info(
-                        logs.OPERATION_STARTED,
-                        kind=operation.kind,
-                        app=operation.app,
-                        id=operation.id,
-                    )
+                    operation_started(operation)
                     await self._start(operation)
                 confirmed |= operation.kind == "confirm"
             except (StoreUnavailable, LeaseLost):
@@ -199,11 +194,7 @@ class Operations:
         and deliver it together. norn_db has it first: a crash between two services goes on."""
         engine, book = self._engine, self._engine.book
         async with book.turn:
-            entry = book.entries.get(app)
-            if entry is None or entry.leaving:
-                raise ValueError(f"no file asks for {app}")
-            if entry.record.paused:
-                raise ValueError(f"{app} is paused: norn resume {app}")
+            entry = book.asked_for(app)
             # Nothing is settled with another password: setting it is nobody's drift.
             rows = {
                 (key, app): replace(
@@ -226,6 +217,8 @@ class Operations:
         async with book.turn:
             entry = book.entries.get(app)
             stuck = entry is not None and entry.leaving and self._clock() >= entry.removals_from
+            if app in book.busy:
+                raise ValueError(f"something is being done with {app}: see norn status {app}")
             if book.records[app].state is AppState.ACTIVE and not stuck:
                 raise ValueError(f"{app} is not removed: remove its file first, and wait for it")
             left = ", ".join(
@@ -347,14 +340,7 @@ class Operations:
         would be another one by then."""
         await self._store.update_operation(self._engine.book.epoch, operation)
         del self._ended[operation.id]
-        logs.get().info(
-            logs.OPERATION_FINISHED,
-            kind=operation.kind,
-            app=operation.app,
-            id=operation.id,
-            state=operation.state.value,
-            result=operation.result,
-        )
+        operation_finished(operation)
 
 
 def _next(mark: CredentialMark | None) -> int:

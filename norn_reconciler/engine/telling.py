@@ -14,7 +14,7 @@ from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import with_remedy
 from norn_reconciler.model.inventory import HeldState
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, Outcome, RequeueAfter
-from norn_reconciler.model.records import AppRecord
+from norn_reconciler.model.records import AppRecord, Operation
 from norn_reconciler.model.status import Event
 
 Place = tuple[str, AppName]  # service, app
@@ -103,6 +103,21 @@ def log_event(event: Event) -> None:
         log = log.bind(service=event.service)
     write = {"error": log.error, "warning": log.warning}.get(event.severity, log.info)
     write(event.event, message=event.message, **event.fields)
+
+
+def operation_started(operation: Operation) -> None:
+    logs.get().info(logs.OPERATION_STARTED, kind=operation.kind, app=operation.app, id=operation.id)
+
+
+def operation_finished(operation: Operation) -> None:
+    logs.get().info(
+        logs.OPERATION_FINISHED,
+        kind=operation.kind,
+        app=operation.app,
+        id=operation.id,
+        state=operation.state.value,
+        result=operation.result,
+    )
 
 
 def equal(one: AppRecord, other: AppRecord) -> bool:

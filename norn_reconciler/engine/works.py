@@ -6,14 +6,15 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import TypeVar
 
 from norn_reconciler import logs
 from norn_reconciler.engine.mirror import Mirror
-from norn_reconciler.engine.telling import log_event
-from norn_reconciler.model.app import AppName
+from norn_reconciler.engine.roster import Entry
+from norn_reconciler.engine.telling import log_event, operation_finished, operation_started
+from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, StoreUnavailable, sentence
 from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.records import Changes, Operation, OperationState, Store
@@ -36,19 +37,24 @@ class Works:
         fence: Fence,
         works: Iterable[LongWork] = (),
         at_once: int = AT_ONCE,
+        alone: Callable[[AppName], AbstractAsyncContextManager[None]] = lambda app: nullcontext(),
     ) -> None:
         self._book = book
         self._store = store
         self._fence = fence
         self._works = {work.kind: work for work in works}
         self._room = asyncio.Semaphore(at_once)
-        self._alone: dict[AppName, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._taken: dict[int, asyncio.Task[None]] = {}
+        self._turns: dict[AppName, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._alone = alone
+        self._taken: dict[int, tuple[str, asyncio.Task[None]]] = {}
         self._closed = False
 
     @property
     def kinds(self) -> frozenset[str]:
         return frozenset(self._works)
+
+    def exclusive(self, kind: str) -> bool:
+        return self._works[kind].exclusive
 
     def take(self, operation: Operation) -> None:
         """Begin with it as soon as there is room, unless it is taken already. What a former process
@@ -56,13 +62,15 @@ class Works:
         if self._closed or operation.id in self._taken:
             return
         task = asyncio.create_task(self._do(operation), name=f"work-{operation.kind}")
-        self._taken[operation.id] = task
+        self._taken[operation.id] = (operation.kind, task)
         task.add_done_callback(lambda _: self._taken.pop(operation.id, None))
 
-    async def drain(self) -> None:
-        """Until nothing that was taken is left."""
-        while self._taken:
-            await asyncio.wait(self._taken.values())
+    async def drain(self, exclusive: bool = False) -> None:
+        """Until nothing that was taken is left; exclusive: of what no lane may come in between."""
+        while tasks := [
+            task for kind, task in self._taken.values() if not exclusive or self.exclusive(kind)
+        ]:
+            await asyncio.wait(tasks)
 
     async def serve(self) -> None:
         """Until cancelled; then nothing of it runs any more."""
@@ -74,14 +82,14 @@ class Works:
     async def close(self) -> None:
         """End what runs. It stays as it is in norn_db, and is begun anew."""
         self._closed = True
-        tasks = list(self._taken.values())
+        tasks = [task for _, task in self._taken.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _do(self, operation: Operation) -> None:
         try:
-            async with self._turn(operation.app):
+            async with self._turn(operation.app), self._quiet(operation):
                 await self._run(operation)
         except LeaseLost as lost:
             logs.get().error(logs.LEASE_LOST, error=str(lost))
@@ -95,18 +103,23 @@ class Works:
             async with self._room:
                 yield
             return
-        async with self._alone[app], self._room:
+        async with self._turns[app], self._room:
             yield
 
+    def _quiet(self, operation: Operation) -> AbstractAsyncContextManager[None]:
+        """Where nothing else is done with its app meanwhile."""
+        if operation.app is None or not self.exclusive(operation.kind):
+            return nullcontext()
+        return self._alone(operation.app)
+
     async def _run(self, operation: Operation) -> None:
-        logs.get().info(
-            logs.OPERATION_STARTED, kind=operation.kind, app=operation.app, id=operation.id
-        )
+        operation_started(operation)
         steps = _Steps(self, operation)
         try:
-            subject = self._subject(operation.app) if operation.app else None
-            work = self._works[operation.kind].run(operation, subject, steps)
-            state, text = OperationState.DONE, await self._fenced(work, operation.kind)
+            work = self._works[operation.kind]
+            subject = self._subject(operation.app, work) if operation.app else None
+            running = work.run(operation, subject, steps)
+            state, text = OperationState.DONE, await self._fenced(running, operation.kind)
         except (LeaseLost, StoreUnavailable):
             raise
         except NornError as fault:
@@ -120,20 +133,24 @@ class Works:
             state, text = OperationState.FAILED, f"internal: {type(fault).__name__}"
         await steps.end(state, text)
 
-    def _subject(self, app: AppName) -> Subject:
-        """Raises NornError for an app that nothing is to be done with."""
-        book, entry = self._book, self._book.entries.get(app)
-        if entry is None or entry.leaving:
-            raise NornError(f"no file asks for {app}")
-        if entry.record.paused:
-            raise NornError(f"{app} is paused: norn resume {app}")
-        keys = sorted(entry.app.sections)
+    def _subject(self, app: AppName, work: LongWork) -> Subject:
+        """Raises NornError for an app that this work is not done with."""
+        book, record = self._book, self._book.records.get(app)
+        if not work.of_removed:
+            entry: Entry | None = book.asked_for(app)
+        elif record is None:
+            raise NornError(f"no app {app} is known")
+        else:
+            entry = book.entries.get(app)
+        wanted = entry.app if entry is not None else App(app, {})
+        keys = sorted(book.held_on(app) | wanted.sections.keys())
         return Subject(
-            entry.app,
-            entry.record,
+            wanted,
+            book.records[app],
             {key: book.owned(key, app) for key in keys},
             {key: book.service(key, app).mark for key in keys},
             {key: book.credential(app, key) for key in keys},
+            entry is None or entry.leaving,
         )
 
     async def _fenced(self, work: Coroutine[object, object, str], kind: str) -> str:
@@ -163,7 +180,11 @@ class Works:
         await self.insist(lambda: self._store.update_operation(self._book.epoch, operation))
 
     async def record(self, changes: Changes) -> None:
-        await self.insist(lambda: self._store.record(self._book.epoch, changes))
+        async def write() -> None:
+            async with self._book.turn:
+                await self._book.write(changes)
+
+        await self.insist(write)
 
 
 class _Steps:
@@ -202,11 +223,4 @@ class _Steps:
     async def end(self, state: OperationState, text: str) -> None:
         operation = replace(self._operation, state=state, step="", result=text)
         await self._works.put(operation)
-        logs.get().info(
-            logs.OPERATION_FINISHED,
-            kind=operation.kind,
-            app=operation.app,
-            id=operation.id,
-            state=state.value,
-            result=text,
-        )
+        operation_finished(operation)

@@ -15,13 +15,15 @@ from norn_reconciler.model.secret import Credential, CredentialMark
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The app that a work is about, as norn knows it when the work begins; by service where it
-    says so. marks: of the password that was last set, None where norn set none."""
+    says so. marks: of the password that was last set, None where norn set none. leaving: no file
+    asks for it: `app` has no sections, and there is what norn still holds of it."""
 
     app: App
     record: AppRecord
     owned: Mapping[str, Owned]
     marks: Mapping[str, CredentialMark | None]
     credentials: Mapping[str, Credential]
+    leaving: bool = False
 
 
 class Steps(Protocol):
@@ -37,7 +39,9 @@ class Steps(Protocol):
         """How far the step is, for people. Call it every few seconds at most."""
         ...
 
-    async def write(self, changes: Changes) -> None: ...
+    async def write(self, changes: Changes) -> None:
+        """norn_db takes it, and whoever goes by what norn_db says goes by that from then on."""
+        ...
 
 
 class LongWork(Protocol):
@@ -46,9 +50,14 @@ class LongWork(Protocol):
     At most one at a time is done of an app. `run` begins anew after a crash: it finds what its
     predecessor left, and must take that away or finish it. When it is cancelled (the lease is lost,
     the daemon ends), whatever it started has ended before it returns.
+
+    exclusive: while it runs no lane comes near its app, and each looks again at its end.
+    of_removed: it is also done of an app that no file asks for, or that is paused.
     """
 
     kind: str
+    exclusive: bool
+    of_removed: bool
 
     async def run(self, operation: Operation, subject: Subject | None, steps: Steps) -> str:
         """Do it. Returns one line for the person. subject: None where the operation names no app.

@@ -92,6 +92,8 @@ class PruneWork:
     """apps among the operation's arguments: which; none: all."""
 
     kind = KIND
+    exclusive = False
+    of_removed = False
 
     def __init__(self, folder: Folder, pruning: Pruning) -> None:
         self._folder = folder

@@ -31,6 +31,8 @@ class SnapshotWork:
     """commit: what the name says of the spec that was in force."""
 
     kind = KIND
+    exclusive = False
+    of_removed = False
 
     def __init__(
         self,

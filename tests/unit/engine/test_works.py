@@ -26,8 +26,12 @@ class Digging:
     cancelled: list[int] = field(default_factory=list)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     fault: Exception | None = None
+    exclusive: bool = False
+    of_removed: bool = False
+    subject: Subject | None = None
 
     async def run(self, operation: Operation, subject: Subject | None, steps: Steps) -> str:
+        self.subject = subject
         await steps.begin("dig", spade=1)
         self.running.append(operation.id)
         try:
