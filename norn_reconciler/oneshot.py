@@ -40,7 +40,7 @@ from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.outcome import Health
 from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.ports import AnyProvider
-from norn_reconciler.model.records import AppRecord, AppState, Lease, Snapshot
+from norn_reconciler.model.records import AppRecord, AppState, Generation, Lease, Snapshot
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.providers.absent import AbsentProvider
@@ -85,11 +85,15 @@ class Reading:
 
 
 async def read(
-    settings: Settings, providers: Mapping[str, AnyProvider], *, tell: bool = True
+    settings: Settings,
+    providers: Mapping[str, AnyProvider],
+    *,
+    tell: bool = True,
+    pins: Mapping[AppName, Generation | None] | None = None,
 ) -> Reading:
     """As the daemon would see it now; nothing is written, no key is made. A norn_db without any
     table of ours reads as one that knows nothing; older or newer tables raise SchemaMismatch.
-    tell: log what is wrong with files."""
+    tell: log what is wrong with files. pins: as if these generations had been put in force."""
     specs = Specs(settings, tell=tell)
     specs.glance()
     store = store_of(settings, f"{instance(settings)}-cli-{os.getpid()}")
@@ -100,6 +104,8 @@ async def read(
         snapshot = Snapshot()
     finally:
         await store.close()
+    apps = {a: replace(snapshot.apps[a], pinned=to) for a, to in (pins or {}).items()}
+    snapshot = replace(snapshot, apps={**snapshot.apps, **apps})
     secrets, fingerprint = secrets_of(settings, snapshot.key_fingerprint, create=False)
     book = Book(store, secrets, EnvFiles(settings, providers), KINDS)
     book.load(snapshot, 0)

@@ -55,7 +55,8 @@ class Specs:
         """One look. A file counts only when two looks agree: see `next_look`."""
         self._scan = self._scanner.look(time.monotonic())
         known = {n: r.spec for n, r in records.items() if r.state is AppState.ACTIVE}
-        settled = settle(self._scan, known, holders_of(inventory), self._rules, inventory)
+        pinned = {n: r.pinned for n, r in records.items() if r.pinned is not None}
+        settled = settle(self._scan, known, holders_of(inventory), self._rules, inventory, pinned)
         if self._tells:
             self._tell(settled)
         self.findings = settled.findings

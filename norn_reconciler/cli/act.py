@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from norn_reconciler import logs
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import Output, OutputOption, app, settings
+from norn_reconciler.cli.planned import plan_json, print_plan
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseHeld, NornError
 from norn_reconciler.spec.findings import Finding
 from norn_reconciler.specs_folder import Specs
-
-if TYPE_CHECKING:
-    from norn_reconciler.engine.preview import Preview
 
 AppsArgument = Annotated[list[str] | None, typer.Argument(metavar="APP", help="only these apps")]
 
@@ -55,84 +53,12 @@ def plan(
     found = asyncio.run(oneshot.plan(settings(), [AppName(a) for a in apps or []]))
     if output_as is Output.JSON:
         output.as_json(
-            {**_plan_json(found.preview), "findings": [f.as_json() for f in found.findings]}
+            {**plan_json(found.preview), "findings": [f.as_json() for f in found.findings]}
         )
     else:
-        _print_plan(found.preview, "" if found.clear else "Nothing to change, but not all is well:")
+        print_plan(found.preview, "" if found.clear else "Nothing to change, but not all is well:")
         _say_findings(found.findings, others=not found.rejected)
     raise typer.Exit(found.code(check))
-
-
-def _plan_json(found: Preview) -> dict[str, object]:
-    apps: dict[str, list[object]] = {name: [] for name in found.plans}
-    for one in found.actions:
-        apps[one.app].append(
-            {
-                "service": one.service,
-                "object": one.action.name,
-                "action": one.action.verb,
-                "summary": one.action.summary(),
-                "destructive": one.action.destructive,
-                "waits": one.waits or None,
-            }
-        )
-    return {
-        "changes": found.changes,
-        "digest": found.digest,
-        "held": found.hold.words if found.hold else None,
-        "apps": apps,
-        "problems": [
-            {
-                "app": name,
-                "service": service,
-                "severity": problem.severity.value,
-                "reason": problem.reason,
-                "message": problem.message,
-                "remedy": problem.remedy,
-            }
-            for name, by in found.plans.items()
-            for service, part in by.items()
-            for problem in part.problems
-        ],
-        "faults": [
-            {"app": name, "service": service, "message": str(fault), "remedy": fault.remedy}
-            for name, by in found.faults.items()
-            for service, fault in by.items()
-        ],
-    }
-
-
-def _print_plan(found: Preview, nothing: str) -> None:
-    output.table(
-        ("APP", "SERVICE", "OBJECT", "ACTION", "WAITS", "SUMMARY"),
-        (
-            (
-                one.app,
-                one.service,
-                one.action.name,
-                f"{one.action.verb}{' !' if one.action.destructive else ''}",
-                one.waits,
-                one.action.summary(),
-            )
-            for one in found.actions
-        ),
-        empty=nothing or "Nothing to change.",
-    )
-    if found.hold:
-        typer.echo(found.hold.words)
-    for name, by in found.plans.items():
-        for service, part in by.items():
-            for problem in part.problems:
-                typer.echo(f"{problem.severity.value}: {name} {service}: {problem.message}")
-                if problem.remedy:
-                    typer.echo(f"  do: {problem.remedy}")
-    for name, by_fault in found.faults.items():
-        for service, fault in by_fault.items():
-            typer.echo(f"error: {name} {service}: {fault}", err=True)
-            if fault.remedy:
-                typer.echo(f"  do: {fault.remedy}", err=True)
-    if found.changes:
-        typer.echo(f"\n{output.count(found.changes, 'change')}, digest {found.digest}")
 
 
 def _say_findings(findings: Iterable[Finding], *, others: bool) -> None:

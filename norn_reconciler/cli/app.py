@@ -19,6 +19,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "act": frozenset({"run", "plan", "apply"}),
     "ask": frozenset({"reconcile", "confirm", "adopt", "rotate", "forget", "pause", "resume"}),
     "recover": frozenset({"recover"}),
+    "undo": frozenset({"undo"}),
     "look": frozenset({"status", "describe", "events", "env"}),
     "snapshot": frozenset({"snapshot"}),
     "cron": frozenset({"cron"}),

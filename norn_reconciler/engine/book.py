@@ -80,7 +80,8 @@ class Book(Mirror):
         self._talk.rollouts[app] = self._new_rollout(entry, self.concerned(entry))
 
     def _new_rollout(self, entry: Entry, waiting: frozenset[str]) -> Rollout:
-        return Rollout(entry.app.name, datetime.now(UTC), self._clock(), waiting)
+        generation = entry.record.generation
+        return Rollout(entry.app.name, datetime.now(UTC), self._clock(), waiting, generation)
 
     def withdraw(self, app: AppName) -> None:
         """Take its variables away. Raises OSError or NornError when that can't be done."""

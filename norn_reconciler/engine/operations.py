@@ -37,6 +37,7 @@ from norn_reconciler.model.records import (
     Store,
 )
 from norn_reconciler.model.secret import DUE, CredentialMark
+from norn_reconciler.model.status import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,9 @@ class Operations:
         self.following = False  # somebody waits for something that ends in a moment
 
     async def work(self) -> bool:
-        """Start what is queued and end what is done. True when something was confirmed: look at
-        the specs again. Raises StoreUnavailable, LeaseLost; all else fails the operation alone."""
+        """Start what is queued and end what is done. True when something was confirmed or undone:
+        look at the specs again. Raises StoreUnavailable, LeaseLost; all else fails the operation
+        alone."""
         confirmed = self.following = False
         for operation in await self._store.pending_operations():
             if self._works is not None and operation.kind in self._works.kinds:
@@ -118,7 +120,7 @@ class Operations:
                 else:
                     operation_started(operation)
                     await self._start(operation)
-                confirmed |= operation.kind == "confirm"
+                confirmed |= operation.kind in {"confirm", "undo"}
             except (StoreUnavailable, LeaseLost):
                 raise
             except _NotYet:
@@ -154,6 +156,8 @@ class Operations:
                 text = await self._forget(app)
             case "adopt":
                 text = await self._adopt(app, operation.digest)
+            case "undo":
+                text = await self._undo(operation, app)
             case "rotate":
                 await self._rotate(operation, app)
                 return None
@@ -211,6 +215,30 @@ class Operations:
             book.begin(app)
         await self._running(operation, "rotating")
         engine.enqueue([app])
+
+    async def _undo(self, operation: Operation, app: AppName) -> str:
+        """arguments: `of`, the generation that the person saw in the file, and `to`, the earlier
+        one to put in force; None: the file's own again. The next look at the specs does it."""
+        book = self._engine.book
+        of, to = operation.arguments.get("of"), operation.arguments.get("to")
+        kept = {g.number: g for g in await self._store.generations(app)}
+        async with book.turn:
+            record = book.asked_for(app).record
+            if record.generation != of:
+                raise ValueError(f"the file of {app} says something else by now: look again")
+            if to is not None and to not in kept:
+                raise ValueError(f"norn_db has no generation {to} of {app} any more")
+            pinned = kept[to] if to is not None else None
+            text = (
+                f"generation {to} of {app} is in force, until {record.spec.file} says something "
+                f"else than generation {of}"
+                if to is not None
+                else f"{record.spec.file} is in force again (generation {of})"
+            )
+            event = Event(logs.SPEC_UNDONE, "warning", app, text, {"of": of, "to": to})
+            await book.write(Changes(apps=[replace(record, pinned=pinned)], events=[event]))
+        log_event(event)
+        return text
 
     async def _forget(self, app: AppName) -> str:
         book = self._engine.book

@@ -21,6 +21,7 @@ class Rollout:
     started_at: datetime
     began: float  # monotonic seconds
     waiting: frozenset[str]
+    generation: int | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     steps: tuple[Step, ...] = ()
     changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -54,7 +55,16 @@ class Rollout:
 
     def deployment(self, now: datetime, ok: bool) -> Deployment:
         status = "deploying" if not self.over else "deployed" if ok else "failed"
-        return Deployment(self.id, self.app, status, self.steps, self.error, self.started_at, now)
+        return Deployment(
+            self.id,
+            self.app,
+            status,
+            self.steps,
+            self.error,
+            self.started_at,
+            now,
+            self.generation,
+        )
 
     def forge_state(
         self, now: datetime, ok: bool, leaving: bool, resources: Mapping[str, object]

@@ -129,6 +129,7 @@ def _present(
             generation=known.generation + 1,
             state=AppState.ACTIVE,
             removal_confirmed=None,
+            pinned=None,
         )
         return Entry(member.app, new, member, removals_from), new
     since = old.removals_from if old and not old.leaving else removals_from

@@ -135,8 +135,9 @@ def asides(member: Member, now: datetime) -> Mapping[str, Condition | None]:
     """What is told of an app whatever its services are at; None: there is nothing to tell."""
     refused = pending = None
     if member.rejected:
-        text = f"{member.rejected}; the last good version stays in force"
-        refused = Condition(SPEC, FALSE, "Rejected", text, now)
+        why = "" if member.pinned else "; the last good version stays in force"
+        reason = "Undone" if member.pinned else "Rejected"
+        refused = Condition(SPEC, FALSE, reason, member.rejected + why, now)
     if member.migrations:
         text = "migrations are not run by norn yet"
         pending = Condition(MIGRATION, TRUE, "NotRun", text, now)

@@ -25,7 +25,8 @@ class Member:
 
     rejected: why the file as it stands is not used (first finding, in words); empty when it is.
     migrations: the spec names migrations. core: validated, not provisioned. schedule: of role cron,
-    else "".
+    else "". pinned: the earlier generation that is in force in place of the file's, by a person's
+    word.
     """
 
     app: App
@@ -34,6 +35,7 @@ class Member:
     migrations: bool = False
     core: bool = False
     schedule: str = ""
+    pinned: int | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

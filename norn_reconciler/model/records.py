@@ -41,11 +41,23 @@ class SpecRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """One version of an app's spec, as it was put in force. number: 1, 2, …; canonical: as in
+    SpecRecord; at: when, None where that is not asked."""
+
+    number: int
+    canonical: str
+    at: datetime | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class AppRecord:
     """One app as norn_db knows it. generation: 1, 2, …; it moves with the canonical spec.
 
     removal_confirmed: what the specs folder looked like when a person confirmed the app's removal
     (a model.fleet.Folder's value); None while nobody has, and again once a file is back.
+    pinned: the earlier generation that a person put back in force, until the file says something
+    else; None: the file's is.
     """
 
     app: AppName
@@ -55,6 +67,7 @@ class AppRecord:
     state: AppState = AppState.ACTIVE
     paused: bool = False
     removal_confirmed: str | None = None
+    pinned: Generation | None = None
     conditions: Mapping[str, Condition] = field(default_factory=dict)
 
 
@@ -92,7 +105,8 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One round that acted on an app, as the deployments table shows it."""
+    """One round that acted on an app, as the deployments table shows it. generation: of the spec
+    that it was about, None where it was about none."""
 
     id: str
     app: AppName
@@ -101,6 +115,7 @@ class Deployment:
     error: str | None
     started_at: datetime
     finished_at: datetime
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +192,9 @@ class OperationState(StrEnum):
 class Operation:
     """A person's request, done by the writer step by step.
 
-    kind: reconcile | confirm | adopt | rotate | recover | forget | pause | resume | snapshot |
-    prune. app is None for confirm, and for recover and prune, which have the `apps` they are about
-    among their arguments (none: all).
+    kind: reconcile | confirm | adopt | rotate | recover | forget | pause | resume | undo |
+    snapshot | prune. app is None for confirm, and for recover and prune, which have the `apps` they
+    are about among their arguments (none: all).
     digest: what the person saw and agreed to. result: one line for the person, when ended.
     """
 
@@ -231,3 +246,7 @@ class Store(Protocol):
         ...
 
     async def update_operation(self, epoch: int, operation: Operation) -> None: ...
+
+    async def generations(self, app: AppName) -> Sequence[Generation]:
+        """The versions of its spec that are kept, newest first."""
+        ...

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.model.fleet import Fleet, Member, Refusal
-from norn_reconciler.model.records import SpecRecord
+from norn_reconciler.model.records import Generation, SpecRecord
 from norn_reconciler.spec.claims import Claims, Loss, contest
 from norn_reconciler.spec.findings import Finding, Severity, errors, ordered
 from norn_reconciler.spec.load import Document, restore
@@ -36,14 +37,16 @@ def settle(
     holders: Claims,
     rules: Rules,
     inventory: Inventory | None = None,
+    pinned: Mapping[AppName, Generation] | None = None,
 ) -> Settled:
     """Decide for every app. Nothing here depends on the order of files or apps.
 
     known: last good versions of the *active* apps. holders: app → names that its inventory rows
     keep (Section.held), of removed apps too. inventory: the rows themselves; None where norn_db was
-    not asked, and each owner's word has to do.
+    not asked, and each owner's word has to do. pinned: earlier versions that are in force for as
+    long as the file says what it said when a person put them there.
     """
-    return _Settling(scan, known, holders, rules, inventory).run()
+    return _Settling(scan, known, holders, rules, inventory, pinned or {}).run()
 
 
 class _Settling:
@@ -56,12 +59,14 @@ class _Settling:
         holders: Claims,
         rules: Rules,
         inventory: Inventory | None,
+        pinned: Mapping[AppName, Generation],
     ) -> None:
         self.scan = scan
         self.known = known
         self.holders = holders
         self.rules = rules
         self.inventory = inventory
+        self.pinned = pinned
         self.withheld: frozenset[Share] = frozenset()
         self.findings: list[Finding] = []
         self.members: dict[AppName, Member] = {}
@@ -74,12 +79,13 @@ class _Settling:
         for broken in self.scan.broken.values():
             self.findings += broken.findings
         asked, refused = self._one_file_an_app()
+        undone = self._pin(asked)
         # Whoever is refused falls back to the last good version, which may be in others' way.
         while fresh := self._contested(asked, refused).items() - refused.items():
             refused.update(fresh)
         for app, document in asked.items():
             if app not in refused:
-                self.members[app] = _member(document)
+                self.members[app] = replace(_member(document), **undone.get(app, {}))
         for app, reason in sorted(refused.items()):
             if app in self.known:
                 self._keep(app, reason, rejected=reason)
@@ -94,6 +100,25 @@ class _Settling:
             tuple(sorted(self.scan.settling)),
         )
         return Settled(fleet, findings, self.held_back, self.withheld)
+
+    def _pin(self, asked: dict[AppName, Document]) -> Mapping[AppName, Mapping[str, Any]]:
+        """Put the pinned versions in the place of what the files say. What is to be said of it, by
+        app. One that others are in the way of by now is refused as a file would be."""
+        undone: dict[AppName, dict[str, Any]] = {}
+        for app, generation in sorted(self.pinned.items()):
+            document, record = asked.get(app), self.known.get(app)
+            if record is None or (document and document.record.canonical != record.canonical):
+                continue
+            last = restore(replace(record, canonical=generation.canonical), self.rules)
+            if last is None:
+                continue
+            if document is None:
+                self.last_good[app] = last
+                continue
+            asked[app] = replace(document, app=last.app, spec=last.spec)
+            text = f"{record.file} was undone: generation {generation.number} is in force"
+            undone[app] = {"rejected": text, "pinned": generation.number}
+        return undone
 
     def _refused(self, findings: tuple[Finding, ...]) -> tuple[Refusal, ...]:
         homes = {m.record.file: app for app, m in sorted(self.members.items()) if m.rejected}

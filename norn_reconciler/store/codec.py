@@ -16,6 +16,7 @@ from norn_reconciler.model.records import (
     AppState,
     Deployment,
     ForgeState,
+    Generation,
     HealthCheck,
     Operation,
     OperationState,
@@ -78,6 +79,7 @@ def app_row(record: AppRecord) -> Row:
         "state": record.state.value,
         "paused": record.paused,
         "removal_confirmed": record.removal_confirmed,
+        "pinned": record.pinned.number if record.pinned else None,
         "conditions": [
             {
                 "type": c.type,
@@ -112,6 +114,7 @@ def app_record(row: Row) -> AppRecord:
         state=AppState(row["state"]),
         paused=row["paused"],
         removal_confirmed=row["removal_confirmed"],
+        pinned=Generation(row["pinned"], row["pinned_canonical"]) if row["pinned"] else None,
         conditions={
             c["type"]: Condition(
                 c["type"],
@@ -192,6 +195,7 @@ def deployment_row(value: Deployment, epoch: int) -> Row:
         "started_at": value.started_at.isoformat(),
         "finished_at": None if value.status in IN_FLIGHT else value.finished_at.isoformat(),
         "reconciler_epoch": epoch,
+        "reconciler_generation": value.generation,
     }
 
 

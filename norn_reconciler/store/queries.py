@@ -13,12 +13,14 @@ HOLD_EPOCH = """
 
 # Snapshot and reads of own tables.
 APPS = """
-    SELECT app, file, file_digest, size, mtime_ns, canonical, generation, observed_generation,
-           state, paused, removal_confirmed, conditions,
-           extract(epoch FROM now() - updated_at)::float8 AS age
-      FROM reconciler.apps
-     WHERE %(app)s::text IS NULL OR app = %(app)s
-     ORDER BY app
+    SELECT a.app, a.file, a.file_digest, a.size, a.mtime_ns, a.canonical, a.generation,
+           a.observed_generation, a.state, a.paused, a.removal_confirmed, a.conditions,
+           g.generation AS pinned, g.canonical AS pinned_canonical,
+           extract(epoch FROM now() - a.updated_at)::float8 AS age
+      FROM reconciler.apps AS a
+      LEFT JOIN reconciler.generations AS g ON g.app = a.app AND g.generation = a.pinned
+     WHERE %(app)s::text IS NULL OR a.app = %(app)s
+     ORDER BY a.app
 """
 INVENTORY = """
     SELECT service, app, kind, name, state, origin, server_id, settings
@@ -50,21 +52,31 @@ CLAIM = """
            settings = excluded.settings, updated_at = now()
 """
 PUT_APPS = """
+    WITH r AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
+            AS r(app text, file text, file_digest text, size bigint, mtime_ns bigint,
+                 canonical text, generation bigint, observed_generation bigint, state text,
+                 paused boolean, removal_confirmed text, pinned bigint, conditions jsonb)
+    ), kept AS (
+        INSERT INTO reconciler.generations (app, generation, canonical)
+        SELECT app, generation, canonical FROM r
+        ON CONFLICT (app, generation) DO UPDATE
+           SET canonical = excluded.canonical, at = now()
+         WHERE generations.canonical IS DISTINCT FROM excluded.canonical
+    )
     INSERT INTO reconciler.apps
            (app, file, file_digest, size, mtime_ns, canonical, generation, observed_generation,
-            state, paused, removal_confirmed, conditions)
+            state, paused, removal_confirmed, pinned, conditions)
     SELECT app, file, file_digest, size, mtime_ns, canonical, generation, observed_generation,
-           state, paused, removal_confirmed, conditions
-      FROM jsonb_to_recordset(%(rows)s::jsonb)
-        AS r(app text, file text, file_digest text, size bigint, mtime_ns bigint, canonical text,
-             generation bigint, observed_generation bigint, state text, paused boolean,
-             removal_confirmed text, conditions jsonb)
+           state, paused, removal_confirmed, pinned, conditions
+      FROM r
     ON CONFLICT (app) DO UPDATE
        SET file = excluded.file, file_digest = excluded.file_digest, size = excluded.size,
            mtime_ns = excluded.mtime_ns, canonical = excluded.canonical,
            generation = excluded.generation, observed_generation = excluded.observed_generation,
            state = excluded.state, paused = excluded.paused,
-           removal_confirmed = excluded.removal_confirmed, conditions = excluded.conditions,
+           removal_confirmed = excluded.removal_confirmed, pinned = excluded.pinned,
+           conditions = excluded.conditions,
            updated_at = now()
 """
 PUT_INVENTORY = """
@@ -114,12 +126,13 @@ PUT_DEPLOYMENTS = """
     WHEN MATCHED THEN UPDATE
      SET app = r.app, status = r.status, steps = r.steps, error = r.error,
          started_at = r.started_at, finished_at = r.finished_at,
-         reconciler_epoch = r.reconciler_epoch
+         reconciler_epoch = r.reconciler_epoch,
+         reconciler_generation = r.reconciler_generation
     WHEN NOT MATCHED THEN
         INSERT (id, app, commit_sha, image_tag, status, steps, error, started_at, finished_at,
-                reconciler_epoch)
+                reconciler_epoch, reconciler_generation)
         VALUES (r.id, r.app, r.commit_sha, r.image_tag, r.status, r.steps, r.error, r.started_at,
-                r.finished_at, r.reconciler_epoch)
+                r.finished_at, r.reconciler_epoch, r.reconciler_generation)
 """
 PUT_FORGE_STATES = """
     MERGE INTO public.forge_states AS f
@@ -152,6 +165,8 @@ FORGET = """
          WHERE app::text = ANY (%(apps)s) AND reconciler_epoch IS NOT NULL
     ), crons AS (
         DELETE FROM public.cron_states WHERE app::text = ANY (%(apps)s)
+    ), generations AS (
+        DELETE FROM reconciler.generations WHERE app = ANY (%(apps)s)
     )
     DELETE FROM reconciler.inventory WHERE app = ANY (%(apps)s)
 """
@@ -216,6 +231,13 @@ PRUNE_OPERATIONS = """
      WHERE id IN (SELECT id FROM reconciler.operations
                    WHERE finished_at < now() - make_interval(days => %(days)s) LIMIT %(batch)s)
 """
+# The newest of each app, and the one that is in force.
+PRUNE_GENERATIONS = """
+    DELETE FROM reconciler.generations AS g
+     USING reconciler.apps AS a
+     WHERE g.app = a.app AND g.generation <= a.generation - 50
+       AND g.generation IS DISTINCT FROM a.pinned
+"""
 
 # By time alone, other tools' rows included: that is this table's rule.
 PRUNE_HEALTH_CHECKS = """
@@ -264,7 +286,7 @@ EVENTS = """
 DEPLOYMENTS = """
     SELECT id::text AS id, app::text AS app, status::text AS status, to_jsonb(steps) AS steps,
            nullif(error::text, '') AS error, started_at::timestamptz AS started_at,
-           finished_at::timestamptz AS finished_at
+           finished_at::timestamptz AS finished_at, reconciler_generation AS generation
       FROM public.deployments
      WHERE %(app)s::text IS NULL OR app::text = %(app)s
      ORDER BY started_at DESC NULLS LAST LIMIT %(limit)s
@@ -294,6 +316,11 @@ NODES = """
      ORDER BY name, role, updated_at DESC
 """
 
+GENERATIONS = """
+    SELECT generation AS number, canonical, at FROM reconciler.generations
+     WHERE app = %(app)s
+     ORDER BY generation DESC
+"""
 SNAPSHOTS = """
     SELECT name, app, database, commit_sha, size, sha256, server_version, client_version, made_at
       FROM reconciler.snapshots

@@ -10,7 +10,7 @@ from norn_reconciler.model.app import AppName
 from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.errors import SchemaMismatch
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
-from norn_reconciler.model.records import AppRecord, Operation
+from norn_reconciler.model.records import AppRecord, Generation, Operation
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.model.status import Event
@@ -131,6 +131,10 @@ class StoreReads:
     async def crons(self) -> Sequence[CronState]:
         """What is to run and when, by app, other Norn tools' rows included."""
         return [CronState(**row) for row in await self._read(queries.CRONS)]
+
+    async def generations(self, app: AppName) -> Sequence[Generation]:
+        """The versions of its spec that norn_db has, newest first."""
+        return [Generation(**row) for row in await self._read(queries.GENERATIONS, {"app": app})]
 
     async def lease_holder(self) -> LeaseState:
         row = (await self._read(queries.LEASE))[0]

@@ -8,6 +8,7 @@ REVISIONS = (
     "0001",
     "0002",
     "0003",
+    "0004",
 )  # oldest first; a test holds them against store/migrations/versions
 HEAD = REVISIONS[-1]
 

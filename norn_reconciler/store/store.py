@@ -106,6 +106,7 @@ class PostgresStore(StoreReads):
                 queries.PRUNE_OLD_EVENTS,
                 queries.PRUNE_MANY_EVENTS,
                 queries.PRUNE_OPERATIONS,
+                queries.PRUNE_GENERATIONS,
                 queries.PRUNE_NODES,
                 queries.PRUNE_HEALTH_CHECKS,
             ):

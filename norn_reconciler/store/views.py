@@ -55,6 +55,7 @@ class PastDeployment:
     error: str | None
     started_at: datetime | None
     finished_at: datetime | None
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,4 +121,4 @@ def test_help_names_arguments_as_people_write_them() -> None:
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         for parameter in command.params:
             if parameter.param_type_name == "argument":
-                assert parameter.metavar in {"APP", "DIGEST", "NAME", "PATH"}, name
+                assert parameter.metavar in {"APP", "DIGEST", "ID", "NAME", "PATH"}, name

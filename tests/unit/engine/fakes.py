@@ -13,7 +13,7 @@ from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Owned
 from norn_reconciler.model.outcome import NEIGHBOUR_OPEN, WRONG_PASSWORD, Applied, Health, Proof
 from norn_reconciler.model.plan import Action, Effect, Plan, Problem, Severity, Step, Wanted
-from norn_reconciler.model.records import Changes, Operation, Snapshot
+from norn_reconciler.model.records import Changes, Generation, Operation, Snapshot
 from norn_reconciler.model.secret import Credential, CredentialMark, Secret
 from norn_reconciler.model.status import Event
 
@@ -249,6 +249,13 @@ class MemoryStore:
     async def update_operation(self, epoch: int, operation: Operation) -> None:
         self._answer()
         self.operations[operation.id] = operation
+
+    async def generations(self, app: AppName) -> Sequence[Generation]:
+        """Every one that was ever written."""
+        self._answer()
+        rows = [r for c in self.changes for r in c.apps if r.app == app]
+        found = {r.generation: Generation(r.generation, r.spec.canonical) for r in rows}
+        return [found[number] for number in sorted(found, reverse=True)]
 
     def events(self) -> list[str]:
         return [e.event for e in (*self.found, *(e for c in self.changes for e in c.events))]

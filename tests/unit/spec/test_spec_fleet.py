@@ -8,7 +8,7 @@ import pytest
 from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.model.fleet import Folder
 from norn_reconciler.model.inventory import Held, HeldState
-from norn_reconciler.model.records import SpecRecord
+from norn_reconciler.model.records import Generation, SpecRecord
 from norn_reconciler.spec.findings import Finding, Severity
 from norn_reconciler.spec.fleet import Settled, settle
 from norn_reconciler.spec.load import Document
@@ -95,6 +95,36 @@ def test_a_broken_file_keeps_the_last_good_version_and_says_why() -> None:
     assert member.rejected == "x.yaml:3:1: not YAML [spec.yaml.syntax]"
     assert settled.held_back == {A: "a.yaml is broken and may be about it"}
     assert checks(settled) == [("x.yaml", "spec.yaml.syntax")]
+
+
+def test_what_was_undone_gives_way_to_the_version_before_until_the_file_says_something_else() -> (
+    None
+):
+    former, now, later = spec("a", "one"), spec("a", "two"), spec("a", "three")
+    pinned = {A: Generation(4, former.record.canonical)}
+    settled = settle(scan(now), known(now), NOBODY, RULES, pinned=pinned)
+    member = settled.fleet.members[A]
+    assert (member.app, member.record) == (former.app, now.record)
+    assert (member.rejected, member.pinned) == ("a.yaml was undone: generation 4 is in force", 4)
+    moved = settle(scan(later), known(now), NOBODY, RULES, pinned=pinned)
+    assert (moved.fleet.members[A].app, moved.fleet.members[A].rejected) == (later.app, "")
+
+
+def test_a_broken_file_leaves_what_was_undone_undone() -> None:
+    former, now = spec("a", "one"), spec("a", "two")
+    pinned = {A: Generation(4, former.record.canonical)}
+    settled = settle(scan(a=broken("a")), known(now), NOBODY, RULES, pinned=pinned)
+    assert settled.fleet.members[A].app == former.app
+
+
+def test_an_undone_version_may_not_take_what_another_has_by_now() -> None:
+    former, now, b = spec("a", "one"), spec("a", "two"), spec("b", "one")
+    pinned = {A: Generation(4, former.record.canonical)}
+    settled = settle(scan(now, b), known(now, b), holds(a="two", b="one"), RULES, pinned=pinned)
+    assert settled.fleet.members[B].app == b.app
+    assert ("a.yaml", "spec.claim.conflict") in checks(settled)
+    member = settled.fleet.members[A]
+    assert (member.app, member.pinned) == (now.app, None)
 
 
 def test_a_broken_file_holds_only_what_it_may_be_about() -> None:

@@ -1,0 +1,27 @@
+"""What is needed to take something back: each generation of an app's spec, which of them is in
+force in place of its file's, and which generation a rollout was of."""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.execute(
+        """
+        CREATE TABLE reconciler.generations (
+            app        text NOT NULL,
+            generation bigint NOT NULL,
+            canonical  text NOT NULL,
+            at         timestamptz NOT NULL DEFAULT now(),
+            PRIMARY KEY (app, generation)
+        )
+        """
+    )
+    op.execute(
+        "INSERT INTO reconciler.generations (app, generation, canonical, at)"
+        " SELECT app, generation, canonical, updated_at FROM reconciler.apps"
+    )
+    op.execute("ALTER TABLE reconciler.apps ADD COLUMN pinned bigint")
+    op.execute("ALTER TABLE public.deployments ADD COLUMN reconciler_generation bigint")

@@ -1,0 +1,144 @@
+"""What `norn undo` takes back: a change by its number or id → what is to be asked of the writer for
+it, and what that would do. Shown first; nothing is written here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from norn_reconciler import oneshot
+from norn_reconciler.compose import instance, open_providers, open_store
+from norn_reconciler.engine.preview import Preview, preview
+from norn_reconciler.model.app import AppName
+from norn_reconciler.model.errors import NornError
+from norn_reconciler.model.records import AppRecord, Generation, Operation
+from norn_reconciler.settings import Settings
+from norn_reconciler.store.store import PostgresStore
+from norn_reconciler.store.views import PastDeployment
+
+_ROLLOUT = re.compile(r"[0-9a-f]{6,}")
+_MOST = 10_000  # rollouts that are searched
+# What has no before-state to go back to, and what to do instead.
+_FINAL = {
+    "reconcile": "it changed nothing by itself: see norn history for the rollouts",
+    "confirm": "what was agreed to has happened: see norn history for what it was",
+    "adopt": "nothing was changed by it: norn forget APP gives what was adopted back to nobody",
+    "rotate": "the former password is known to nobody any more: norn rotate APP gives a newer one",
+    "recover": "it only gave norn_db its records back",
+    "forget": "put the file back, then norn adopt APP",
+    "pause": "norn resume APP",
+    "resume": "norn pause APP",
+    "snapshot": "a copy changes nothing; it goes as the settings say",
+    "prune": "what was deleted is gone",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """words: what is taken back, for the person. ask: the operation that does it. preview: what a
+    writer would then change."""
+
+    words: str
+    ask: Operation
+    preview: Preview
+
+
+async def look(settings: Settings, change: str) -> Undo:
+    """change: an operation's number, or a rollout's id (its first characters). Raises NornError for
+    what nobody knows, and for what can't be taken back, with what to do instead."""
+    async with open_store(settings, "cli") as store:
+        if change.isdigit():
+            app, of, to, words = await _operation(store, int(change))
+        else:
+            app, of, to, words = await _rollout(store, change)
+    async with open_providers(settings, instance(settings)) as providers:
+        reading = await oneshot.read(settings, providers, tell=False, pins={app: to})
+        if app not in reading.book.entries or reading.book.entries[app].leaving:
+            raise NornError(f"no file asks for {app}: put it back first")
+        member = reading.book.entries[app].member
+        if to is not None and member.pinned != to.number:
+            why = member.rejected or "today's checks refuse it"
+            raise NornError(f"generation {to.number} of {app} can't be in force again: {why}")
+        found = await preview(providers, reading.book, [app], reading.hold)
+    arguments = {"of": of, "to": to.number if to else None}
+    return Undo(words, Operation(0, "undo", app, arguments=arguments, digest=found.digest), found)
+
+
+_Target = tuple[AppName, int, Generation | None, str]
+
+
+async def _operation(store: PostgresStore, number: int) -> _Target:
+    asked = await store.operation(number)
+    if asked is None:
+        raise NornError(f"no operation {number} is known: see norn history")
+    if asked.kind != "undo" or asked.app is None:
+        why = _FINAL.get(asked.kind, "this version can't take it back")
+        why = why.replace("APP", asked.app or "APP")
+        raise NornError(f"operation {number} ({asked.kind}) can't be undone: {why}")
+    record = await _record(store, asked.app)
+    if record.pinned is None or asked.arguments.get("of") != record.generation:
+        raise NornError(f"what operation {number} put in force is in force no more")
+    words = f"{record.spec.file} is put in force again, as it is (generation {record.generation})"
+    return asked.app, record.generation, None, words
+
+
+async def _rollout(store: PostgresStore, id: str) -> _Target:
+    found = await _found(store, id)
+    if found.generation is None:
+        raise NornError(f"rollout {found.id} was of no change to a spec: it can't be undone")
+    record = await _record(store, found.app)
+    if found.generation != record.generation:
+        raise NornError(
+            f"rollout {found.id} was of generation {found.generation}, and generation "
+            f"{record.generation} of {found.app} is the last: undo the later change first"
+        )
+    if record.pinned is not None:
+        raise NornError(
+            f"that is undone: generation {record.pinned.number} of {found.app} is in force"
+        )
+    before = [r for r in await store.deployments(found.app, _MOST) if r.generation]
+    earlier = [r for r in before if r.generation == found.generation and _before(r, found)]
+    if earlier:
+        raise NornError(
+            f"rollout {found.id} repaired what somebody had changed on a server, and the spec says "
+            f"so: what it took back is in norn events {found.app}; write into "
+            f"{record.spec.file} what is to stay"
+        )
+    kept = [g for g in await store.generations(found.app) if g.number < record.generation]
+    if not kept:
+        raise NornError(
+            f"rollout {found.id} was of the first spec of {found.app}: to take it away remove "
+            f"{record.spec.file}"
+        )
+    to = kept[0]
+    words = (
+        f"generation {to.number} of {found.app} is put in force in place of generation "
+        f"{record.generation}, until {record.spec.file} says something else"
+    )
+    return found.app, record.generation, to, words
+
+
+def _before(one: PastDeployment, other: PastDeployment) -> bool:
+    return (
+        one.started_at is not None
+        and other.started_at is not None
+        and one.started_at < other.started_at
+    )
+
+
+async def _found(store: PostgresStore, id: str) -> PastDeployment:
+    rows: Sequence[PastDeployment] = ()
+    if _ROLLOUT.fullmatch(id):
+        rows = [r for r in await store.deployments(None, _MOST) if r.id.startswith(id)]
+    if len(rows) != 1:
+        what = "several changes begin" if rows else "no change begins"
+        raise NornError(f"{what} with {id}: see norn history")
+    return rows[0]
+
+
+async def _record(store: PostgresStore, app: AppName) -> AppRecord:
+    record = await store.app(app)
+    if record is None:
+        raise NornError(f"no app {app} is known any more")
+    return record
