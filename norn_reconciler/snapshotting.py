@@ -10,7 +10,8 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from norn_reconciler.model.app import App
+from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.databases import Databases, HasDatabases
 from norn_reconciler.model.errors import Denied, NornError, ServiceError
 from norn_reconciler.model.inventory import ObjectKey
 from norn_reconciler.model.plan import Problem, Severity
@@ -25,9 +26,11 @@ from norn_reconciler.snapshots import clients
 from norn_reconciler.snapshots.clients import bare
 from norn_reconciler.snapshots.folder import Folder
 from norn_reconciler.snapshots.prune import PruneWork, Pruning
+from norn_reconciler.snapshots.restore import RestoreWork
 from norn_reconciler.snapshots.retention import Limits
 from norn_reconciler.snapshots.work import SnapshotWork
 
+_KEY = "postgres"  # whose databases they would be
 _SHORT = 7  # characters, as git has them
 _COMMIT = re.compile(r"[0-9a-f]{4,40}")
 _SECONDS = 5.0
@@ -48,6 +51,7 @@ def works_of(
     return (
         SnapshotWork(folder, sources_of(providers), commit, pruning),
         PruneWork(folder, pruning),
+        RestoreWork(folder, sources_of(providers), databases_of(providers), records),
     )
 
 
@@ -55,6 +59,23 @@ def sources_of(providers: Mapping[str, AnyProvider]) -> Sources:
     """The service that has databases."""
     found = next((p for p in providers.values() if isinstance(p, Sources)), None)
     return found if found is not None else _NoSource()
+
+
+def databases_of(providers: Mapping[str, AnyProvider]) -> Callable[[], Databases]:
+    """For when they are needed: that loads the service's driver."""
+    found = next((p for p in providers.values() if isinstance(p, HasDatabases)), None)
+    return found.whole if found is not None else _no_databases
+
+
+def _no_databases() -> Databases:
+    raise _absent()
+
+
+def _absent() -> Denied:
+    named = REGISTRY[_KEY]
+    return Denied(
+        _KEY, f"no setting names {named.title}", remedy=f"set {named.setting} and restart"
+    )
 
 
 async def missing_client(provider: AnyProvider) -> Problem | None:
@@ -74,20 +95,21 @@ async def missing_client(provider: AnyProvider) -> Problem | None:
 class _NoSource:
     """Where no setting names it."""
 
-    key = "postgres"
+    key = _KEY
 
     def database(self, app: App) -> ObjectKey | None:
-        named = REGISTRY[self.key]
-        raise Denied(
-            self.key,
-            f"no setting names {named.title}",
-            remedy=f"set {named.setting} and restart",
-        )
+        raise _absent()
 
     async def version(self) -> int:
         raise AssertionError("there is no server to ask")
 
     async def look(self, app: App, credential: Credential) -> Source:
+        raise AssertionError("there is no database to look at")
+
+    async def entry(self, app: AppName, credential: Credential, database: str) -> Source:
+        raise AssertionError("there is no database to log in to")
+
+    async def tables(self, app: AppName, credential: Credential, database: str) -> int:
         raise AssertionError("there is no database to look at")
 
 

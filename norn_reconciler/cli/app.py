@@ -21,7 +21,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "recover": frozenset({"recover"}),
     "undo": frozenset({"undo"}),
     "look": frozenset({"status", "describe", "events", "env"}),
-    "snapshot": frozenset({"snapshot"}),
+    "snapshot": frozenset({"snapshot", "restore"}),
     "cron": frozenset({"cron"}),
     "specs": frozenset({"validate", "schema"}),
     "survey": frozenset({"import"}),

@@ -1,16 +1,16 @@
-"""Commands about copies of apps' databases: snapshot create, list, show, verify, prune."""
+"""Commands about copies of apps' databases: snapshot create, list, show, verify, restore, prune."""
 
 from __future__ import annotations
 
 import asyncio
 import getpass
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
 
-from norn_reconciler import compose, requests, snapshotting
+from norn_reconciler import compose, requests, restoring, snapshotting
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import AppArgument, Output, OutputOption, app, settings
 from norn_reconciler.model.app import AppName
@@ -19,6 +19,7 @@ from norn_reconciler.model.records import Operation
 from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.snapshots import prune as pruning
 from norn_reconciler.snapshots import view, work
+from norn_reconciler.snapshots.restore import Choice
 
 snapshot = typer.Typer(help="Copies of apps' databases.", no_args_is_help=True)
 app.add_typer(snapshot, name="snapshot")
@@ -145,7 +146,8 @@ def show(name: NameArgument, output_as: OutputOption = Output.TABLE) -> None:
     for key, value in shown.items():
         typer.echo(f"{key.replace('_', ' '):15} {'' if value is None else value}")
     typer.echo(
-        "\nTo restore it by hand, into an empty database of the app's (docs/snapshots.md):\n"
+        f"\nTo restore it: norn restore {name}\n"
+        "By hand, into an empty database of the app's (docs/snapshots.md):\n"
         f'  pg_restore --no-owner --exit-on-error --dbname "$DATABASE_URL" {shown["path"]}'
     )
 
@@ -163,6 +165,54 @@ def verify(name: NameArgument, output_as: OutputOption = Output.TABLE) -> None:
         _end(requests.Answer(str(fault), False), output_as, snapshot=name)
     else:
         _end(requests.Answer(text, True), output_as, snapshot=name)
+
+
+@app.command("restore")
+@snapshot.command("restore")
+def restore(
+    name: NameArgument,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table", help="only this table: SCHEMA.NAME, or NAME in public; again for more"
+        ),
+    ] = None,
+    schema: Annotated[
+        list[str] | None, typer.Option("--schema", help="only this schema; again for more")
+    ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="what is there of these tables or schemas goes first")
+    ] = False,
+    no_privileges: Annotated[
+        bool, typer.Option("--no-privileges", help="without the grants that the copy holds")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    timeout: PatienceOption = 3600.0,
+    output_as: OutputOption = Output.TABLE,
+) -> None:
+    """Put an app's database back as a snapshot has it, after showing what that replaces.
+
+    It is made beside and looked at first; then both change places at once, and what was there is
+    kept. With --table or --schema only that comes into the live database, all of it or nothing.
+    With --output json it only shows, unless --yes.
+
+    [dim]norn restore mail_db_1f0c2ab_20260131T080000.dump · norn restore NAME --table people[/dim]
+    """
+    choice = Choice(tuple(table or ()), tuple(schema or ()), clean, not no_privileges)
+    if clean and choice.whole:
+        raise typer.BadParameter("--clean is about --table and --schema: a whole one is made anew")
+    found = asyncio.run(restoring.look(settings(), name, choice))
+    as_json = output_as is Output.JSON
+    if not as_json:
+        for line in found.lines:
+            typer.echo(line)
+    elif not yes:
+        output.as_json({"ok": None, "message": "; ".join(found.lines), "operation": None})
+        return
+    if not yes:
+        typer.confirm("Restore it so?", abort=True)
+    ended, answer = _work(replace(found.ask, requested_by=getpass.getuser()), timeout)
+    _end(answer, output_as, operation=ended.id if ended is not None else None)
 
 
 @snapshot.command("prune")

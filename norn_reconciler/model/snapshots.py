@@ -67,3 +67,12 @@ class Sources(Protocol):
         """Log in as the app. Raises ServiceError when that can't be done, and when a copy would
         not be whole: it names what the app can't read."""
         ...
+
+    async def entry(self, app: AppName, credential: Credential, database: str) -> Source:
+        """The way into a database of the app's. Nothing is looked at there. Raises ServiceError."""
+        ...
+
+    async def tables(self, app: AppName, credential: Credential, database: str) -> int:
+        """How many the app has there, its extensions' left out; what the planner knows of them is
+        brought up to date. Raises ServiceError."""
+        ...

@@ -50,7 +50,7 @@ class SnapshotWork:
 
     async def run(self, operation: Operation, subject: Subject | None, steps: Steps) -> str:
         assert subject is not None, "a snapshot is of an app"
-        database, credential = self._wanted(subject)
+        database, credential = own_database(self._sources, subject)
         await steps.begin("prepare")
         await asyncio.to_thread(self._folder.prepare)
         await asyncio.to_thread(self._folder.sweep)
@@ -78,28 +78,6 @@ class SnapshotWork:
         await steps.begin("prune")
         gone = await self._pruning.prune([subject.app.name], steps, sure=frozenset({name}))
         return text + (f"; {len(gone)} older pruned" if gone else "")
-
-    def _wanted(self, subject: Subject) -> tuple[str, Credential]:
-        """The database and its owner's password. Raises NornError for what norn can't log in to."""
-        app, key = subject.app.name, self._sources.key
-        wanted = self._sources.database(subject.app)
-        if wanted is None:
-            raise NornError(f"{app} has no database: its spec has no services.{key}")
-        held = subject.owned.get(key, {}).get(wanted)
-        if held is None or held.state is not HeldState.OWNED:
-            raise NornError(f"database {wanted[1]} is not there yet: see norn status {app}")
-        mark = subject.marks.get(key)
-        if mark is None:
-            raise NornError(
-                f"norn does not know the password of {app}, which it was adopted with, and copies "
-                f"a database as its owner only: first norn rotate {app}"
-            )
-        if mark.fingerprint in {DUE, LOST}:
-            raise NornError(
-                f"the password of {app} is being set anew: try again once it is Ready "
-                f"(norn status {app})"
-            )
-        return wanted[1], subject.credentials[key]
 
     def _whole(self, operation: Operation, database: str) -> str | None:
         """What a predecessor of this very operation had finished but for its record."""
@@ -146,6 +124,30 @@ class SnapshotWork:
             client.words,
             name.made_at,
         )
+
+
+def own_database(sources: Sources, subject: Subject) -> tuple[str, Credential]:
+    """The app's database and its owner's password. Raises NornError for what norn can't log in
+    to."""
+    app, key = subject.app.name, sources.key
+    wanted = sources.database(subject.app)
+    if wanted is None:
+        raise NornError(f"{app} has no database: its spec has no services.{key}")
+    held = subject.owned.get(key, {}).get(wanted)
+    if held is None or held.state is not HeldState.OWNED:
+        raise NornError(f"database {wanted[1]} is not there yet: see norn status {app}")
+    mark = subject.marks.get(key)
+    if mark is None:
+        raise NornError(
+            f"norn does not know the password of {app}, which it was adopted with, and enters a "
+            f"database as its owner only: first norn rotate {app}"
+        )
+    if mark.fingerprint in {DUE, LOST}:
+        raise NornError(
+            f"the password of {app} is being set anew: try again once it is Ready "
+            f"(norn status {app})"
+        )
+    return wanted[1], subject.credentials[key]
 
 
 def size_words(size: int) -> str:

@@ -232,7 +232,7 @@ def test_what_can_not_be_copied_is_said(on_18: Here, name, servers: Servers) -> 
     assert "others may write into" in refused(app, NORN_SNAPSHOTS_DIR="/tmp")
     assert "no setting names PostgreSQL" in refused(app, NORN_POSTGRES_URL="")
     norn.rows("UPDATE reconciler.services SET fingerprint = NULL, generation = NULL RETURNING 1")
-    assert f"copies a database as its owner only: first norn rotate {app}" in refused(app)
+    assert f"enters a database as its owner only: first norn rotate {app}" in refused(app)
     norn.run("rotate", app)
     norn.run("apply")
     norn.rows("UPDATE reconciler.services SET fingerprint = 'due', generation = 2 RETURNING 1")

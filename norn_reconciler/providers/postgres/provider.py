@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.databases import Databases
 from norn_reconciler.model.errors import ServiceError, Unavailable
 from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import ObjectKey, Owned
@@ -34,7 +35,8 @@ TEMP_FILE_LIMIT = "1GB"
 
 
 class PostgresProvider:
-    """PostgreSQL 15 to 18. Implements model.snapshots.Sources, too.
+    """PostgreSQL 15 to 18. Implements model.snapshots.Sources and
+    model.databases.HasDatabases, too.
 
     url: of the admin (CREATEDB, CREATEROLE). advertised: `host[:port]` that apps are told, None
     when it is the admin's. sslmode: what apps are told. request_timeout: seconds for one request.
@@ -189,6 +191,9 @@ class PostgresProvider:
             closed.insert(0, other.database)
         return await self._wire.trespass(desired, desired.database or "", closed)
 
+    def whole(self) -> Databases:
+        return self._wire.whole
+
     def database(self, app: App) -> ObjectKey | None:
         section = app.sections.get(SERVICE)
         return (DATABASE, section.database) if isinstance(section, PostgresSection) else None
@@ -200,6 +205,12 @@ class PostgresProvider:
         database = self.database(app)
         assert database is not None, "asked first"
         return await self._wire.source(app.name, credential, database[1])
+
+    async def entry(self, app: AppName, credential: Credential, database: str) -> Source:
+        return await self._wire.entry(app, credential, database)
+
+    async def tables(self, app: AppName, credential: Credential, database: str) -> int:
+        return await self._wire.tables(app, credential, database)
 
     async def check(self) -> Health:
         return await self._wire.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ from norn_reconciler.providers.postgres.login import Trust
 from norn_reconciler.providers.postgres.state import SERVICE
 
 _MOST_NAMED = 10
+_LONG = 3600.0  # seconds to read some of each table
 # A database's owner may set any of these for its role or its database; what is given at the login
 # wins. pg_dump sets more of them itself, but not before its first statements.
 _SETTINGS = (
@@ -45,6 +47,13 @@ _VARIABLES = {
     "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
 }
 # pg_dump locks each table and reads each sequence; what an extension made it makes again by itself.
+_TABLES = """
+SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p')
+   AND n.nspname <> 'information_schema' AND NOT starts_with(n.nspname, 'pg_')
+   AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+"""
 _UNREADABLE = """
 SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner), c.relkind::text,
        CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'schema'
@@ -79,9 +88,31 @@ async def source(url: Secret, name: str, seconds: float, trust: Trust) -> Source
         raise translate(fault) from fault
     if unreadable:
         raise Rejected(SERVICE, _refusal(unreadable))
+    return replace(unlooked(url, name, version, trust), encoding=encoding)
+
+
+def unlooked(url: Secret, name: str, version: int, trust: Trust) -> Source:
+    """As `source`, without a look at what is there."""
     given = conninfo_to_dict(url.reveal(), **dict(trust))
     password = Secret(str(given.pop("password", "")))
-    return Source(version, encoding, environment(given, name, version), password)
+    return Source(version, "UTF8", environment(given, name, version), password)
+
+
+async def tables(url: Secret, name: str, seconds: float, trust: Trust) -> int:
+    """How many the app has there; each has been read for the planner's statistics, which no dump
+    holds. Raises ServiceError."""
+
+    async def ask() -> int:
+        async with logged_in(url, name, seconds, trust) as conn:
+            await conn.execute("SET statement_timeout = 0")
+            await conn.execute("ANALYZE")
+            row = await (await conn.execute(_TABLES)).fetchone()
+            return int(row[0]) if row else 0
+
+    try:
+        return await bounded(ask(), _LONG)
+    except (psycopg.Error, TimeoutError, OSError) as fault:
+        raise translate(fault) from fault
 
 
 def environment(given: Mapping[str, object], name: str, version: int) -> Mapping[str, str]:

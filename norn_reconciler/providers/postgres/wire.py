@@ -25,7 +25,7 @@ from norn_reconciler.providers.postgres.database_actions import InsideAction
 from norn_reconciler.providers.postgres.endpoint import Endpoint
 from norn_reconciler.providers.postgres.faults import translate
 from norn_reconciler.providers.postgres.observe import Observer
-from norn_reconciler.providers.postgres.source import source
+from norn_reconciler.providers.postgres.source import source, tables, unlooked
 from norn_reconciler.providers.postgres.state import (
     COMMENT_PREFIX,
     DATABASE,
@@ -36,6 +36,7 @@ from norn_reconciler.providers.postgres.state import (
     Desired,
     Observed,
 )
+from norn_reconciler.providers.postgres.whole import WholeDatabases
 
 _LOGINS = 8  # apps that are logged in as at once: each takes a process of the server's
 
@@ -90,6 +91,7 @@ class Wire:
         self._name = session_name(way.instance)
         self._logins = asyncio.Semaphore(_LOGINS)
         self.client = AdminClient(way.url, self._name, way.seconds)
+        self.whole = WholeDatabases(way.url, self._name, way.seconds)
         self.observer = Observer(self.client, way.users)
         self.applier = Applier(self.client, self._inside, way.apps == way.admin)
 
@@ -121,6 +123,18 @@ class Wire:
         url = way.admin.app_url(role, credential.password, database, way.sslmode)
         async with self._logins:
             return await source(url, self._name, way.seconds, way.admin.trust)
+
+    async def entry(self, role: str, credential: Credential, database: str) -> Source:
+        """As `source`, and nothing is looked at. Raises ServiceError."""
+        way = self._way
+        url = way.admin.app_url(role, credential.password, database, way.sslmode)
+        return unlooked(url, self._name, await self.version(), way.admin.trust)
+
+    async def tables(self, role: str, credential: Credential, database: str) -> int:
+        """Raises ServiceError."""
+        way = self._way
+        url = way.admin.app_url(role, credential.password, database, way.sslmode)
+        return await tables(url, self._name, way.seconds, way.admin.trust)
 
     async def prove(self, role: str, credential: Credential, database: str) -> Proof:
         way = self._way

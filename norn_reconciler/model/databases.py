@@ -1,0 +1,50 @@
+"""Whole databases, as long work makes, swaps, renames and drops them. Nothing is run inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A database as the server has it. id: what the server calls it for good. size: bytes.
+    sessions: how many are in it. open: whether anybody may log in to it."""
+
+    name: str
+    id: str
+    owner: str
+    size: int
+    sessions: int
+    open: bool
+
+
+class Databases(Protocol):
+    """As the administrator. Each verb raises ServiceError; one that changes something may be called
+    again after it was cut off."""
+
+    async def seen(self, name: str) -> Seen | None: ...
+
+    async def make(self, name: str, owner: str) -> Seen:
+        """A new, empty one, that its owner alone may log in to."""
+        ...
+
+    async def swap(self, live: Seen, other: Seen, aside: str) -> None:
+        """All sessions in both are ended; then, at once, `live` is called `aside` and is shut, and
+        `other` has its name and is open. Whatever goes wrong leaves `live` as it was, and open."""
+        ...
+
+    async def rename(self, seen: Seen, name: str, *, open: bool) -> None:
+        """Its sessions are ended; then it is called `name`, and is open or not, at once."""
+        ...
+
+    async def drop(self, seen: Seen) -> None:
+        """It is gone with its data, whoever is in it, unless another has its name by now."""
+        ...
+
+
+@runtime_checkable
+class HasDatabases(Protocol):
+    """A service that has whole databases."""
+
+    def whole(self) -> Databases: ...
