@@ -167,7 +167,6 @@ def verify(name: NameArgument, output_as: OutputOption = Output.TABLE) -> None:
         _end(requests.Answer(text, True), output_as, snapshot=name)
 
 
-@app.command("restore")
 @snapshot.command("restore")
 def restore(
     name: NameArgument,
@@ -196,7 +195,7 @@ def restore(
     kept. With --table or --schema only that comes into the live database, all of it or nothing.
     With --output json it only shows, unless --yes.
 
-    [dim]norn restore mail_db_1f0c2ab_20260131T080000.dump · norn restore NAME --table people[/dim]
+    [dim]norn snapshot restore mail_db_1f0c2ab_20260131T080000.dump[/dim]
     """
     choice = Choice(tuple(table or ()), tuple(schema or ()), clean, not no_privileges)
     if clean and choice.whole:
@@ -213,6 +212,10 @@ def restore(
         typer.confirm("Restore it so?", abort=True)
     ended, answer = _work(replace(found.ask, requested_by=getpass.getuser()), timeout)
     _end(answer, output_as, operation=ended.id if ended is not None else None)
+
+
+assert restore.__doc__ is not None
+app.command("restore", help=restore.__doc__.replace("norn snapshot", "norn"))(restore)
 
 
 @snapshot.command("prune")

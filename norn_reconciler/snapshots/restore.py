@@ -238,7 +238,7 @@ class RestoreWork:
         what = ", ".join((*choice.tables, *choice.schemas))
         text = f"{what} of {database} as in {record.name}"
         await steps.begin("record")
-        await steps.write(Changes(events=[self._event(subject, text, {"name": record.name})]))
+        await steps.write(Changes(events=[self._event(subject, text, record.name, "")]))
         return text
 
     async def _kept(self, operation: Operation, subject: Subject, live: Seen, steps: Steps) -> str:
@@ -252,17 +252,17 @@ class RestoreWork:
         rows = {**owned, **swapped(owned, live, aside, at)}
         service = ServiceRecord(None, subject.marks.get(key))
         text = f"{live.name} is as in {given['snapshot']}; what was there is kept as {aside}"
-        facts = {"name": given["snapshot"], "aside": aside}
         await steps.write(
             Changes(
                 inventory={(key, app): rows},
                 services={(key, app): service},
-                events=[self._event(subject, text, facts)],
+                events=[self._event(subject, text, str(given["snapshot"]), aside)],
             )
         )
         return text
 
-    def _event(self, subject: Subject, text: str, facts: Mapping[str, object]) -> Event:
+    def _event(self, subject: Subject, text: str, name: str, aside: str) -> Event:
+        facts = {"name": name, "aside": aside}
         key = self._sources.key
         return Event(logs.SNAPSHOT_RESTORED, "warning", subject.app.name, text, facts, key)
 
