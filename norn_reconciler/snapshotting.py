@@ -19,6 +19,7 @@ from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import AppRecord
 from norn_reconciler.model.secret import Credential
 from norn_reconciler.model.snapshots import SnapshotRecords, Source, Sources
+from norn_reconciler.model.teardown import Destroys
 from norn_reconciler.model.work import LongWork
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.settings import Settings
@@ -28,7 +29,8 @@ from norn_reconciler.snapshots.folder import Folder
 from norn_reconciler.snapshots.prune import PruneWork, Pruning
 from norn_reconciler.snapshots.restore import RestoreWork
 from norn_reconciler.snapshots.retention import Limits
-from norn_reconciler.snapshots.work import SnapshotWork
+from norn_reconciler.snapshots.teardown import TeardownWork
+from norn_reconciler.snapshots.work import Copier, SnapshotWork
 
 _KEY = "postgres"  # whose databases they would be
 _SHORT = 7  # characters, as git has them
@@ -47,11 +49,14 @@ def works_of(
     folder = folder_of(settings)
     limits = Limits(settings.snapshots_keep, settings.snapshots_keep_days)
     pruning = Pruning(folder, records, limits)
-    commit = commit_of(settings.specs_dir)
+    sources, databases = sources_of(providers), databases_of(providers)
+    copier = Copier(folder, sources, commit_of(settings.specs_dir))
+    destroyers = {k: p for k, p in providers.items() if isinstance(p, Destroys)}
     return (
-        SnapshotWork(folder, sources_of(providers), commit, pruning),
+        SnapshotWork(copier, pruning),
         PruneWork(folder, pruning),
-        RestoreWork(folder, sources_of(providers), databases_of(providers), records),
+        RestoreWork(folder, sources, databases, records),
+        TeardownWork(copier, databases, records, destroyers),
     )
 
 
@@ -103,7 +108,7 @@ class _NoSource:
     async def version(self) -> int:
         raise AssertionError("there is no server to ask")
 
-    async def look(self, app: App, credential: Credential) -> Source:
+    async def look(self, app: App, credential: Credential, database: str | None = None) -> Source:
         raise AssertionError("there is no database to look at")
 
     async def entry(self, app: AppName, credential: Credential, database: str) -> Source:
