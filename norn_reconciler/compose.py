@@ -152,7 +152,15 @@ async def parts(
         removed=snapshot.removed,
     )
     specs.learn(snapshot.apps)
-    works = Works(book, store, fence, works_of(settings, providers, store), alone=engine.alone)
+    works = Works(
+        book,
+        store,
+        fence,
+        works_of(
+            settings, providers, store, lambda: [entry.app for entry in book.entries.values()]
+        ),
+        alone=engine.alone,
+    )
     data = {k: p.data for k, p in providers.items() if isinstance(p, Destroys)}
     reaping = Reaping(data, settings.trash_days * 86400, limits)
     reaper = Reaper(book, store, reaping, Backoff(random.random), snapshot.doomed)
