@@ -38,6 +38,10 @@ class Databases(Protocol):
         """Its sessions are ended; then it is called `name`, and is open or not, at once."""
         ...
 
+    async def reopen(self, seen: Seen) -> None:
+        """It lets in whoever may log in to it: who had shut it was cut off."""
+        ...
+
     async def drop(self, seen: Seen) -> None:
         """It is gone with its data, whoever is in it, unless another has its name by now."""
         ...

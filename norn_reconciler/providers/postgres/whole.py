@@ -32,9 +32,11 @@ SELECT a.pid, coalesce(r.rolname, '?')
   FROM pg_stat_get_activity(NULL) a LEFT JOIN pg_roles r ON r.oid = a.usesysid
  WHERE a.datid = ANY (%s::oid[]) AND a.usesysid IS NOT NULL
 """
-_PREPARED = """
-SELECT count(*)::int FROM pg_prepared_xacts x JOIN pg_database d ON d.datname = x.database
- WHERE d.oid = ANY (%s::oid[])
+# What no end of a session ends. A slot would go with the database, and keep the server's log.
+_HELD = """
+SELECT (SELECT count(*)::int FROM pg_prepared_xacts WHERE database = ANY (%(names)s)),
+       ARRAY(SELECT slot_name::text FROM pg_replication_slots
+              WHERE database = ANY (%(names)s) ORDER BY 1)
 """
 
 
@@ -65,6 +67,8 @@ class WholeDatabases:
 
     async def swap(self, live: Seen, other: Seen, aside: str) -> None:
         async with self._admin(live.name) as conn:
+            if await _is(conn, live.name, other) and await _is(conn, aside, live):
+                return  # a former call came as far, and could not hear of it
             await _same(conn, live, other)
             async with _shut(conn, live, other, reopen=live), conn.transaction():
                 await _same(conn, live, other)
@@ -74,6 +78,8 @@ class WholeDatabases:
 
     async def rename(self, seen: Seen, name: str, *, open: bool) -> None:
         async with self._admin(seen.name) as conn:
+            if await _is(conn, name, seen):
+                return  # as above
             await _same(conn, seen)
             reopen = seen if seen.open else None
             async with _shut(conn, seen, reopen=reopen), conn.transaction():
@@ -82,11 +88,17 @@ class WholeDatabases:
                 if open:
                     await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", name)
 
+    async def reopen(self, seen: Seen) -> None:
+        async with self._admin(seen.name) as conn, conn.transaction():
+            await _same(conn, seen)
+            await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", seen.name)
+
     async def drop(self, seen: Seen) -> None:
         async with self._admin(seen.name) as conn:
             if (found := await _seen(conn, seen.name)) is None:
                 return
             await _same(conn, seen)
+            await _free(conn, [found])
             await _do(conn, "ALTER DATABASE {} IS_TEMPLATE false", found.name)
             await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS false", found.name)
             await _end_sessions(conn, [found])
@@ -121,15 +133,16 @@ async def _seen(conn: Connection, name: str) -> Seen | None:
     return Seen(*row) if row is not None else None
 
 
+async def _is(conn: Connection, name: str, database: Seen) -> bool:
+    """Whether that is what it is called."""
+    ask = "SELECT 1 FROM pg_database WHERE datname = %s AND oid::text = %s"
+    return await (await conn.execute(ask, [name, database.id])).fetchone() is not None
+
+
 async def _same(conn: Connection, *databases: Seen) -> None:
     """Raises Rejected where one of these names is another database's by now, or nobody's."""
     for database in databases:
-        row = await (
-            await conn.execute(
-                "SELECT oid::text FROM pg_database WHERE datname = %s", [database.name]
-            )
-        ).fetchone()
-        if row is None or row[0] != database.id:
+        if not await _is(conn, database.name, database):
             raise Rejected(
                 SERVICE,
                 f"database {database.name} is not the one that it was",
@@ -141,6 +154,7 @@ async def _same(conn: Connection, *databases: Seen) -> None:
 async def _shut(conn: Connection, *databases: Seen, reopen: Seen | None) -> AsyncIterator[None]:
     """Nobody is in them, or can get in, within the block. reopen: which of them is as it was where
     that, or the block, fails."""
+    await _free(conn, databases)
     try:
         for database in databases:
             await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS false", database.name)
@@ -152,17 +166,29 @@ async def _shut(conn: Connection, *databases: Seen, reopen: Seen | None) -> Asyn
         raise
 
 
-async def _end_sessions(conn: Connection, databases: Collection[Seen]) -> None:
-    """Raises Rejected where something stays that lets the server neither rename nor drop."""
-    ids = [int(database.id) for database in databases]
-    names = ", ".join(database.name for database in databases)
-    row = await (await conn.execute(_PREPARED, [ids])).fetchone()
-    if row is not None and row[0]:
+async def _free(conn: Connection, databases: Collection[Seen]) -> None:
+    """Raises Rejected where something has hold of them that is no session."""
+    names = [database.name for database in databases]
+    row = await (await conn.execute(_HELD, {"names": names})).fetchone()
+    prepared, slots = row if row is not None else (0, [])
+    if prepared:
         raise Rejected(
             SERVICE,
-            f"prepared transactions hold {names} ({row[0]})",
+            f"prepared transactions hold {', '.join(names)} ({prepared})",
             remedy="see pg_prepared_xacts: COMMIT PREPARED or ROLLBACK PREPARED each of them there",
         )
+    if slots:
+        raise Rejected(
+            SERVICE,
+            f"replication slots read {', '.join(names)}: {', '.join(slots)}",
+            remedy="as who made them: SELECT pg_drop_replication_slot('…'), once nobody needs them",
+        )
+
+
+async def _end_sessions(conn: Connection, databases: Collection[Seen]) -> None:
+    """Raises Rejected where one stays: then the server neither renames nor drops."""
+    ids = [int(database.id) for database in databases]
+    names = ", ".join(database.name for database in databases)
     stays: set[str] = set()
     for _ in range(_TRIES):
         inside = await (await conn.execute(_INSIDE, [ids])).fetchall()
