@@ -25,8 +25,9 @@ class Databases(Protocol):
 
     async def seen(self, name: str) -> Seen | None: ...
 
-    async def make(self, name: str, owner: str) -> Seen:
-        """A new, empty one, that its owner alone may log in to."""
+    async def make(self, name: str, owner: str, like: str | None = None) -> Seen:
+        """A new, empty one, that its owner alone may log in to. like: one that it encodes and sorts
+        text as."""
         ...
 
     async def swap(self, live: Seen, other: Seen, aside: str) -> None:

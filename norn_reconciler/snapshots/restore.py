@@ -113,9 +113,10 @@ class RestoreWork:
             return await self._kept(case, live)  # a predecessor came as far: it is to be said
         if await self._brought(case):
             return await self._told(case)
+        known_as = owned["database", database].server_id
+        if live is not None and live.id == known_as and not live.open:
+            await self._databases().reopen(live)  # it was killed right before the swap
         live, copy = await self._checked(case, live)
-        if not live.open:  # it was killed right before the swap
-            await self._databases().reopen(live)
         try:
             fresh = await self._made(case, copy)
             if choice.whole:
@@ -158,7 +159,7 @@ class RestoreWork:
         steps, other = case.steps, case.row.name
         await steps.begin("make", beside=other)
         await self._write(case, case.made)
-        fresh = await self._databases().make(other, case.app)
+        fresh = await self._databases().make(other, case.app, like=case.database)
         source = await self._sources.entry(case.app, case.credential, other)
         await steps.begin("restore")
 

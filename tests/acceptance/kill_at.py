@@ -84,9 +84,9 @@ def _asking(check: Callable[[LeaseFence], None], boundary: Boundaries) -> Callab
 def _doing(do: Callable[..., Any], boundary: Boundaries) -> Callable[..., Any]:
     """What long work does to whole databases, statement by statement."""
 
-    async def watched(conn: Any, statement: str, *names: str) -> None:
+    async def watched(conn: Any, statement: str, *names: str, **options: str) -> None:
         boundary(f"databases: before {' '.join(re.findall('[A-Z_]+', statement)[:3])}")
-        await do(conn, statement, *names)
+        await do(conn, statement, *names, **options)
 
     return watched
 

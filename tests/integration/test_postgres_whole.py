@@ -94,6 +94,40 @@ def test_they_change_places_at_once_or_nothing_changes(cluster: Cluster) -> None
     asyncio.run(story())
 
 
+def test_one_made_like_another_sorts_and_stores_as_that_does(cluster: Cluster) -> None:
+    app = AppName(fresh_name("like"))
+    cluster.provision(app)
+    made = {"c": "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'POSIX'"}
+    if cluster.version == "15":  # the wheel of 18 is built without ICU
+        made["icu"] = "LOCALE_PROVIDER icu ICU_LOCALE 'de-u-kn' LOCALE 'C' ENCODING 'UTF8'"
+    else:
+        made["builtin"] = "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
+    with cluster.superuser() as root:
+        for kind, how in made.items():
+            root.execute(
+                f'CREATE DATABASE "{app}-{kind}" OWNER "{app}" TEMPLATE template0 {how}'  # type: ignore[arg-type]
+            )
+
+    async def story() -> None:
+        provider = cluster.provider()
+        try:
+            for kind in made:
+                await provider.whole().make(f"{app}-{kind}.new", app, like=f"{app}-{kind}")
+        finally:
+            await provider.close()
+
+    asyncio.run(story())
+    with cluster.superuser() as root:
+        for kind in made:
+            rows = root.execute(
+                "SELECT to_jsonb(d) - '{oid,datname,datacl,datfrozenxid,datminmxid}'::text[]"
+                "  FROM pg_database d WHERE datname = ANY (%s)",
+                [[f"{app}-{kind}", f"{app}-{kind}.new"]],
+            ).fetchall()
+            assert len(rows) == 2
+            assert rows[0] == rows[1], kind
+
+
 def test_nobody_else_may_log_in_to_one_that_is_new(cluster: Cluster) -> None:
     app, other = AppName(fresh_name("mine")), AppName(fresh_name("theirs"))
     cluster.provision(app, other)

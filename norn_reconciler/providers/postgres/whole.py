@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import LiteralString
 
 import psycopg
-from psycopg.sql import SQL, Composable, Identifier
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from norn_reconciler.model.databases import Seen
 from norn_reconciler.model.errors import Rejected
@@ -40,6 +40,9 @@ SELECT (SELECT count(*)::int FROM pg_prepared_xacts WHERE database = ANY (%(name
 """
 
 
+_PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
+
+
 class WholeDatabases:
     """Implements model.databases.Databases. url: the admin's. name: application_name. seconds: for
     one request that is not long."""
@@ -53,11 +56,12 @@ class WholeDatabases:
         async with self._admin(name) as conn:
             return await _seen(conn, name)
 
-    async def make(self, name: str, owner: str) -> Seen:
+    async def make(self, name: str, owner: str, like: str | None = None) -> Seen:
         async with self._admin(name) as conn:
             # Closed until PUBLIC has no right on it: what a spec's database is made like, too.
-            made = "CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'"
-            await _do(conn, made + " ALLOW_CONNECTIONS false", name, owner)
+            text = {"encoding": "UTF8"} if like is None else await _text(conn, like)
+            made = "CREATE DATABASE {} OWNER {} TEMPLATE template0 ALLOW_CONNECTIONS false"
+            await _do(conn, made, name, owner, **text)
             async with conn.transaction():
                 await _do(conn, "REVOKE ALL ON DATABASE {} FROM PUBLIC", name)
                 await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", name)
@@ -123,9 +127,31 @@ class WholeDatabases:
             raise translate(fault, object=name) from fault
 
 
-async def _do(conn: Connection, statement: LiteralString, *names: str) -> None:
+async def _do(conn: Connection, statement: LiteralString, *names: str, **options: str) -> None:
+    """options: they follow, each with its value."""
     parts: list[Composable] = [Identifier(name) for name in names]
-    await conn.execute(SQL(statement).format(*parts))
+    more = [SQL(" {} {}").format(Identifier(o), Literal(v)) for o, v in options.items()]
+    await conn.execute(SQL(statement).format(*parts) + Composed(more))
+
+
+async def _text(conn: Connection, name: str) -> dict[str, str]:
+    """How it encodes and sorts text, as CREATE DATABASE takes it. The columns differ between
+    versions of the server."""
+    ask = "SELECT to_jsonb(d), pg_encoding_to_char(encoding) FROM pg_database d WHERE datname = %s"
+    row = await (await conn.execute(ask, [name])).fetchone()
+    if row is None:
+        raise Rejected(SERVICE, f"database {name} is not there", object=name)
+    seen, encoding = row
+    by = _PROVIDERS[seen["datlocprovider"]]
+    found = {
+        "encoding": encoding,
+        "lc_collate": seen["datcollate"],
+        "lc_ctype": seen["datctype"],
+        "locale_provider": by,
+        f"{by}_locale": seen.get("datlocale") or seen.get("daticulocale"),
+        "icu_rules": seen.get("daticurules"),
+    }
+    return {option: value for option, value in found.items() if value is not None}
 
 
 async def _seen(conn: Connection, name: str) -> Seen | None:
