@@ -28,8 +28,9 @@ class Databases(Protocol):
 
     async def seen(self, name: str) -> Seen | None: ...
 
-    async def make(self, name: str, owner: str) -> Seen:
-        """A new, empty one, that its owner alone may log in to."""
+    async def make(self, name: str, owner: str, like: str | None = None) -> Seen:
+        """A new, empty one, that its owner alone may log in to. like: one that it encodes and sorts
+        text as."""
         ...
 
     async def swap(self, live: Seen, other: Seen, aside: str) -> None:
@@ -44,6 +45,10 @@ class Databases(Protocol):
     def entered(self, seen: Seen, password: Secret | None) -> AbstractAsyncContextManager[None]:
         """Its owner may log in to it within the block, and nobody can afterwards. password: for an
         owner who may not log in at all any more; it is good within the block only."""
+        ...
+
+    async def reopen(self, seen: Seen) -> None:
+        """It lets in whoever may log in to it: who had shut it was cut off."""
         ...
 
     async def drop(self, seen: Seen) -> None:
