@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from norn_reconciler.model.app import App, AppName
@@ -18,7 +18,8 @@ from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import AppRecord
 from norn_reconciler.model.secret import Credential
-from norn_reconciler.model.snapshots import SnapshotRecords, Source, Sources
+from norn_reconciler.model.snapshots import SnapshotRecords, Source, Sources, habit_of
+from norn_reconciler.model.teardown import Destroys
 from norn_reconciler.model.work import LongWork
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.settings import Settings
@@ -28,7 +29,8 @@ from norn_reconciler.snapshots.folder import Folder
 from norn_reconciler.snapshots.prune import PruneWork, Pruning
 from norn_reconciler.snapshots.restore import RestoreWork
 from norn_reconciler.snapshots.retention import Limits
-from norn_reconciler.snapshots.work import SnapshotWork
+from norn_reconciler.snapshots.teardown import TeardownWork
+from norn_reconciler.snapshots.work import Copier, SnapshotWork
 
 _KEY = "postgres"  # whose databases they would be
 _SHORT = 7  # characters, as git has them
@@ -41,17 +43,33 @@ def folder_of(settings: Settings) -> Folder:
 
 
 def works_of(
-    settings: Settings, providers: Mapping[str, AnyProvider], records: SnapshotRecords
+    settings: Settings,
+    providers: Mapping[str, AnyProvider],
+    records: SnapshotRecords,
+    apps: Callable[[], Iterable[App]],
 ) -> Sequence[LongWork]:
-    """Every kind of long work that there is."""
+    """Every kind of long work that there is. apps: those that are wanted, whenever it is asked."""
     folder = folder_of(settings)
-    limits = Limits(settings.snapshots_keep, settings.snapshots_keep_days)
+    sources, databases = sources_of(providers), databases_of(providers)
+
+    def limits() -> Limits:
+        own = {
+            database[1]: habit.keep
+            for app in apps()
+            if (habit := habit_of(app)) is not None
+            and habit.keep is not None
+            and (database := sources.database(app)) is not None
+        }
+        return Limits(settings.snapshots_keep, settings.snapshots_keep_days, own)
+
     pruning = Pruning(folder, records, limits)
-    commit = commit_of(settings.specs_dir)
+    copier = Copier(folder, sources, commit_of(settings.specs_dir))
+    destroyers = {k: p for k, p in providers.items() if isinstance(p, Destroys)}
     return (
-        SnapshotWork(folder, sources_of(providers), commit, pruning),
+        SnapshotWork(copier, pruning),
         PruneWork(folder, pruning),
-        RestoreWork(folder, sources_of(providers), databases_of(providers), records),
+        RestoreWork(folder, sources, databases, records),
+        TeardownWork(copier, databases, records, destroyers),
     )
 
 
@@ -103,7 +121,7 @@ class _NoSource:
     async def version(self) -> int:
         raise AssertionError("there is no server to ask")
 
-    async def look(self, app: App, credential: Credential) -> Source:
+    async def look(self, app: App, credential: Credential, database: str | None = None) -> Source:
         raise AssertionError("there is no database to look at")
 
     async def entry(self, app: AppName, credential: Credential, database: str) -> Source:

@@ -31,6 +31,28 @@ class SnapshotRecord:
     made_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """How often an app's database is copied, and how many copies are kept. schedule: a cron
+    expression. keep: None where the settings say."""
+
+    schedule: str
+    keep: int | None = None
+
+
+@runtime_checkable
+class Copied(Protocol):
+    """A section whose data are copied by the clock."""
+
+    def habit(self) -> Habit | None: ...
+
+
+def habit_of(app: App) -> Habit | None:
+    """What the app's spec says of it."""
+    sections = (s for s in app.sections.values() if isinstance(s, Copied))
+    return next((habit for s in sections if (habit := s.habit()) is not None), None)
+
+
 class SnapshotRecords(Protocol):
     async def snapshots(self, app: AppName | None = None) -> Sequence[SnapshotRecord]:
         """Newest first; of all apps when `app` is None. Raises StoreUnavailable."""
@@ -63,9 +85,10 @@ class Sources(Protocol):
         """The server's, e.g. 180004. Raises ServiceError."""
         ...
 
-    async def look(self, app: App, credential: Credential) -> Source:
-        """Log in as the app. Raises ServiceError when that can't be done, and when a copy would
-        not be whole: it names what the app can't read."""
+    async def look(self, app: App, credential: Credential, database: str | None = None) -> Source:
+        """Log in as the app, to its database, or to that other one of its own. Raises ServiceError
+        when that can't be done, and when a copy would not be whole: it names what the app can't
+        read."""
         ...
 
     async def entry(self, app: AppName, credential: Credential, database: str) -> Source:

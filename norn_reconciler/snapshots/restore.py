@@ -18,7 +18,7 @@ from norn_reconciler.model.app import AppName
 from norn_reconciler.model.databases import Databases, Seen
 from norn_reconciler.model.errors import LeaseLost, NornError, ServiceError, Unavailable
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Owned
-from norn_reconciler.model.records import Changes, Operation, ServiceRecord
+from norn_reconciler.model.records import Changes, Operation
 from norn_reconciler.model.secret import Credential
 from norn_reconciler.model.snapshots import SnapshotRecord, SnapshotRecords, Sources
 from norn_reconciler.model.status import Event
@@ -270,7 +270,7 @@ class RestoreWork:
         await case.steps.begin("record")
         aside, at = str(given["aside"]), datetime.fromisoformat(str(given["at"]))
         rows = {**case.owned, **swapped(case.owned, live, aside, at)}
-        service = ServiceRecord(None, case.subject.marks.get(key))
+        service = replace(case.subject.services[key], desired_digest=None)
         text = f"{live.name} is as in {given['snapshot']}; what was there is kept as {aside}"
         await case.steps.write(
             Changes(

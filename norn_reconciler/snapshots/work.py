@@ -1,5 +1,5 @@
-"""The operation `snapshot`: one app's database into one file, recorded, and the old ones thrown
-away."""
+"""One app's database into one file, verified and recorded; and the operation `snapshot`, which also
+throws old ones away."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from norn_reconciler import logs
+from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.inventory import HeldState
 from norn_reconciler.model.records import AppRecord, Changes, Operation
@@ -27,71 +28,60 @@ KIND = "snapshot"
 _SECOND = 1.0  # two of one database may not bear one name
 
 
-class SnapshotWork:
-    """commit: what the name says of the spec that was in force."""
-
-    kind = KIND
-    exclusive = False
-    of_removed = False
+class Copier:
+    """Makes one verified, recorded copy of a database. commit: what the name says of the spec that
+    was in force."""
 
     def __init__(
         self,
         folder: Folder,
         sources: Sources,
         commit: Callable[[AppRecord], str],
-        pruning: Pruning,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._folder = folder
-        self._sources = sources
+        self.folder = folder
+        self.sources = sources
         self._commit = commit
-        self._pruning = pruning
         self._now = now
 
-    async def run(self, operation: Operation, subject: Subject | None, steps: Steps) -> str:
-        assert subject is not None, "a snapshot is of an app"
-        database, credential = own_database(self._sources, subject)
-        await steps.begin("prepare")
-        await asyncio.to_thread(self._folder.prepare)
-        await asyncio.to_thread(self._folder.sweep)
-        source = await self._sources.look(subject.app, credential)
+    async def prepare(self) -> None:
+        """Raises OSError or NornError where nothing can be kept."""
+        await asyncio.to_thread(self.folder.prepare)
+        await asyncio.to_thread(self.folder.sweep)
+
+    async def copy(
+        self, record: AppRecord, database: str, source: Source, begun: object, steps: Steps
+    ) -> SnapshotRecord:
+        """begun: the name that a predecessor of this very operation had begun with, which is taken
+        up where it had got that far. Raises NornError, OSError."""
         client = await asyncio.to_thread(clients.fitting, source.version)
-        name = self._whole(operation, database)
+        name = self._whole(begun, database)
         if name is None:
-            name = await self._made(database, subject, source, client, steps)
+            name = await self._made(record, database, source, client, steps)
         else:
             await steps.begin("verify")
-            await listed(client, self._folder.file(name))
+            await listed(client, self.folder.file(name))
         await steps.begin("record")
-        path = self._folder.file(name)
-        record = await self._record(path, subject, source, client)
-        text = f"{name}, {size_words(record.size)}"
-        event = Event(
-            logs.SNAPSHOT_CREATED,
-            "info",
-            subject.app.name,
-            text,
-            {"name": name, "size": record.size, "sha256": record.sha256},
-            self._sources.key,
-        )
-        await steps.write(Changes(snapshots=[record], events=[event]))
-        await steps.begin("prune")
-        gone = await self._pruning.prune([subject.app.name], steps, sure=frozenset({name}))
-        return text + (f"; {len(gone)} older pruned" if gone else "")
+        made = await self._record(self.folder.file(name), record.app, source, client)
+        facts = {"name": name, "size": made.size, "sha256": made.sha256}
+        text, key = f"{name}, {size_words(made.size)}", self.sources.key
+        event = Event(logs.SNAPSHOT_CREATED, "info", record.app, text, facts, key)
+        await steps.write(Changes(snapshots=[made], events=[event]))
+        return made
 
-    def _whole(self, operation: Operation, database: str) -> str | None:
-        """What a predecessor of this very operation had finished but for its record."""
-        name = parsed(str(operation.arguments.get("name", "")))
-        if name is None or name.database != database or self._folder.size(str(name)) is None:
+    def _whole(self, begun: object, database: str) -> str | None:
+        """What a predecessor had finished but for its record."""
+        name = parsed(str(begun or ""))
+        if name is None or name.database != database or self.folder.size(str(name)) is None:
             return None
         return str(name)
 
     async def _made(
-        self, database: str, subject: Subject, source: Source, client: Client, steps: Steps
+        self, record: AppRecord, database: str, source: Source, client: Client, steps: Steps
     ) -> str:
-        commit = await asyncio.to_thread(self._commit, subject.record)
+        commit = await asyncio.to_thread(self._commit, record)
         name = str(named(database, commit, self._now()))
-        if self._folder.size(name) is not None:
+        if self.folder.size(name) is not None:
             await asyncio.sleep(_SECOND)
             name = str(named(database, commit, self._now()))
         await steps.begin("dump", name=name)
@@ -99,23 +89,23 @@ class SnapshotWork:
         async def tell(size: int) -> None:
             await steps.tell(size_words(size))
 
-        with self._folder.part(name) as part:
+        with self.folder.part(name) as part:
             await dump(client, source, part, tell)
             await steps.begin("verify")
             await asyncio.to_thread(part.sync)
             await listed(client, part.path)
             await steps.begin("keep")
-            await asyncio.to_thread(self._folder.keep, part, name)
+            await asyncio.to_thread(self.folder.keep, part, name)
         return name
 
     async def _record(
-        self, path: Path, subject: Subject, source: Source, client: Client
+        self, path: Path, app: AppName, source: Source, client: Client
     ) -> SnapshotRecord:
         name = parsed(path.name)
         assert name is not None
         return SnapshotRecord(
             path.name,
-            subject.app.name,
+            app,
             name.database,
             name.commit,
             (await asyncio.to_thread(path.stat)).st_size,
@@ -124,6 +114,31 @@ class SnapshotWork:
             client.words,
             name.made_at,
         )
+
+
+class SnapshotWork:
+    kind = KIND
+    exclusive = False
+    of_removed = False
+
+    def __init__(self, copier: Copier, pruning: Pruning) -> None:
+        self._copier = copier
+        self._pruning = pruning
+
+    async def run(self, operation: Operation, subject: Subject | None, steps: Steps) -> str:
+        assert subject is not None, "a snapshot is of an app"
+        sources = self._copier.sources
+        database, credential = own_database(sources, subject)
+        await steps.begin("prepare")
+        await self._copier.prepare()
+        source = await sources.look(subject.app, credential)
+        begun = operation.arguments.get("name")
+        record = await self._copier.copy(subject.record, database, source, begun, steps)
+        text = f"{record.name}, {size_words(record.size)}"
+        await steps.begin("prune")
+        sure = frozenset({record.name})
+        gone = await self._pruning.prune([subject.app.name], steps, sure=sure)
+        return text + (f"; {len(gone)} older pruned" if gone else "")
 
 
 def own_database(sources: Sources, subject: Subject) -> tuple[str, Credential]:
@@ -136,7 +151,7 @@ def own_database(sources: Sources, subject: Subject) -> tuple[str, Credential]:
     held = subject.owned.get(key, {}).get(wanted)
     if held is None or held.state is not HeldState.OWNED:
         raise NornError(f"database {wanted[1]} is not there yet: see norn status {app}")
-    mark = subject.marks.get(key)
+    mark = subject.services[key].mark
     if mark is None:
         raise NornError(
             f"norn does not know the password of {app}, which it was adopted with, and enters a "

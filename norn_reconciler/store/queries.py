@@ -29,11 +29,12 @@ INVENTORY = """
      ORDER BY service, app, kind, name
 """
 SERVICES = """
-    SELECT service, app, desired_digest, fingerprint, generation FROM reconciler.services
+    SELECT service, app, desired_digest, fingerprint, generation, deletion
+      FROM reconciler.services
      WHERE %(app)s::text IS NULL OR app = %(app)s
      ORDER BY service, app
 """
-META = "SELECT key_fingerprint, held, refused FROM reconciler.meta"
+META = "SELECT key_fingerprint, held, refused, doomed FROM reconciler.meta"
 REVISION = """
     SELECT version_num FROM reconciler.alembic_version
 """
@@ -104,13 +105,15 @@ PUT_INVENTORY = """
            (excluded.state, excluded.origin, excluded.server_id, excluded.settings)
 """
 PUT_SERVICES = """
-    INSERT INTO reconciler.services (service, app, desired_digest, fingerprint, generation)
-    SELECT service, app, desired_digest, fingerprint, generation
+    INSERT INTO reconciler.services
+           (service, app, desired_digest, fingerprint, generation, deletion)
+    SELECT service, app, desired_digest, fingerprint, generation, deletion
       FROM jsonb_to_recordset(%(rows)s::jsonb)
-        AS r(service text, app text, desired_digest text, fingerprint text, generation bigint)
+        AS r(service text, app text, desired_digest text, fingerprint text, generation bigint,
+             deletion text)
     ON CONFLICT (service, app) DO UPDATE
        SET desired_digest = excluded.desired_digest, fingerprint = excluded.fingerprint,
-           generation = excluded.generation, updated_at = now()
+           generation = excluded.generation, deletion = excluded.deletion, updated_at = now()
 """
 ADD_EVENTS = """
     INSERT INTO reconciler.events (event, severity, app, service, message, fields)
@@ -183,6 +186,11 @@ PUT_HELD = """
     ON CONFLICT (singleton) DO UPDATE SET held = excluded.held
 """
 
+PUT_DOOMED = """
+    INSERT INTO reconciler.meta (doomed) VALUES (%(doomed)s)
+    ON CONFLICT (singleton) DO UPDATE SET doomed = excluded.doomed
+"""
+
 PUT_SNAPSHOTS = """
     INSERT INTO reconciler.snapshots
            (name, app, database, commit_sha, size, sha256, server_version, client_version, made_at)
@@ -208,6 +216,11 @@ PUT_CRONS = """
     WHEN NOT MATCHED THEN
         INSERT (app, schedule, paused, next_run_at, updated_at)
         VALUES (r.app, r.schedule, r.paused, r.next_run_at, now())
+"""
+PAUSE_CRON = """
+    UPDATE public.cron_states SET paused = %(paused)s, updated_at = now()
+     WHERE app::text = %(row)s
+    RETURNING 1 AS done
 """
 DROP_CRONS = "DELETE FROM public.cron_states WHERE app::text = ANY (%(apps)s)"
 
@@ -272,6 +285,14 @@ PUT_OPERATION = """
            finished_at = CASE WHEN %(state)s IN ('done', 'failed')
                               THEN coalesce(%(finished_at)s::timestamptz, now()) END
      WHERE id = %(id)s
+"""
+DESTROYED = """
+    SELECT DISTINCT 'app' AS kind, app AS value FROM reconciler.events
+     WHERE event = 'object.destroyed' AND at > now() - make_interval(secs => %(seconds)s)
+     UNION
+    SELECT 'digest', digest FROM reconciler.operations
+     WHERE kind = 'confirm' AND state = 'done' AND digest IS NOT NULL
+       AND finished_at > now() - interval '1 day'
 """
 LISTEN = "LISTEN norn_operations"
 PING = "SELECT 1"

@@ -80,7 +80,11 @@ class StoreReads:
     async def standing(self) -> Standing:
         """What holds for the whole folder."""
         rows = await self._read(queries.META)
-        return Standing(rows[0]["held"], tuple(rows[0]["refused"])) if rows else Standing()
+        return (
+            Standing(rows[0]["held"], tuple(rows[0]["refused"]), rows[0]["doomed"])
+            if rows
+            else Standing()
+        )
 
     async def events(self, app: AppName | None = None, limit: int = 50) -> Sequence[RecordedEvent]:
         """Newest first; of all apps when `app` is None."""
@@ -136,6 +140,10 @@ class StoreReads:
         """The versions of its spec that norn_db has, newest first."""
         return [Generation(**row) for row in await self._read(queries.GENERATIONS, {"app": app})]
 
+    async def pause_cron(self, row: str, paused: bool) -> bool:
+        """Whether there is such a row. Needs no lease: this column is anybody's."""
+        return bool(await self._read(queries.PAUSE_CRON, {"row": row, "paused": paused}))
+
     async def lease_holder(self) -> LeaseState:
         row = (await self._read(queries.LEASE))[0]
         return LeaseState(row["holder"], row["epoch"], row["expires_at"], row["expired"])
@@ -152,6 +160,11 @@ class StoreReads:
         }
         new: int = (await self._read(queries.REQUEST_OPERATION, values))[0]["id"]
         return new
+
+    async def destroyed(self, seconds: float) -> tuple[frozenset[AppName], frozenset[str]]:
+        rows = await self._read(queries.DESTROYED, {"seconds": seconds})
+        apps = frozenset(AppName(r["value"]) for r in rows if r["kind"] == "app")
+        return apps, frozenset(r["value"] for r in rows if r["kind"] == "digest")
 
     async def operation(self, id: int) -> Operation | None:
         rows = await self._read(queries.OPERATION, {"id": id})

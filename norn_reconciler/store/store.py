@@ -50,6 +50,7 @@ class PostgresStore(StoreReads):
             tuple(meta[0]["refused"]) if meta else (),
             # Nothing is written of an app any more once it is removed.
             {row["app"]: row["age"] for row in apps if row["state"] == AppState.REMOVED.value},
+            meta[0]["doomed"] if meta else "",
         )
 
     async def claim(
@@ -155,6 +156,8 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
         yield queries.PUT_KEY_FINGERPRINT, {"key_fingerprint": changes.key_fingerprint}
     if changes.held is not None:
         yield queries.PUT_HELD, {"held": codec.clean(changes.held)}
+    if changes.doomed is not None:
+        yield queries.PUT_DOOMED, {"doomed": codec.clean(changes.doomed)}
     if changes.refused is not None:
         yield queries.PUT_REFUSED, {"refused": codec.dumps(changes.refused)}
 
