@@ -42,13 +42,13 @@ class Databases(Protocol):
         """Its sessions are ended; then it is called `name`, and is open or not, at once."""
         ...
 
+    async def reopen(self, seen: Seen) -> None:
+        """It lets in whoever may log in to it: who had shut it was cut off."""
+        ...
+
     def entered(self, seen: Seen, password: Secret | None) -> AbstractAsyncContextManager[None]:
         """Its owner may log in to it within the block, and nobody can afterwards. password: for an
         owner who may not log in at all any more; it is good within the block only."""
-        ...
-
-    async def reopen(self, seen: Seen) -> None:
-        """It lets in whoever may log in to it: who had shut it was cut off."""
         ...
 
     async def drop(self, seen: Seen) -> None:

@@ -38,6 +38,14 @@ def norn(postgres: PostgresServer, servers: Servers, tmp_path: Path) -> Iterator
         yield norn
 
 
+@pytest.fixture
+def on_18(servers: Servers, tmp_path: Path) -> Iterator[Here]:
+    settings = {"NORN_POSTGRES_URL": servers.postgres_admin_url}
+    shared, own = servers.postgres_superuser_url, servers.norn_db_url
+    with folder_on(shared, own, tmp_path / "norn", settings) as norn:
+        yield norn
+
+
 def ready(norn: Here, app: str, more: str = "") -> str:
     norn.write(f"{app}.yaml", spec(app, kv=False, events=False) + more)
     norn.run("apply")
@@ -171,7 +179,8 @@ def test_a_table_or_a_schema_comes_into_the_live_database_whole_or_not_at_all(
     assert databases(norn, app) == {database(app): True}
 
 
-def test_what_is_not_the_apps_own_or_not_whole_is_refused(norn: Here, name) -> None:
+def test_what_is_not_the_apps_own_or_not_whole_is_refused(on_18: Here, name) -> None:
+    norn = on_18
     app, other = name("mine"), name("theirs")
     ready(norn, app)
     ready(norn, other)
@@ -200,11 +209,11 @@ def test_what_is_not_the_apps_own_or_not_whole_is_refused(norn: Here, name) -> N
 
 
 def test_what_fails_changes_nothing_and_the_next_takes_away_what_it_left(
-    norn: Here, name, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    on_18: Here, name, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = name("fails")
+    norn, app = on_18, name("fails")
     url = ready(norn, app)
-    superuser = psycopg.conninfo.make_conninfo(postgres.superuser_url, dbname=database(app))
+    superuser = psycopg.conninfo.make_conninfo(servers.postgres_superuser_url, dbname=database(app))
     with psycopg.connect(superuser) as conn:
         conn.execute("CREATE FUNCTION hook() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'")
         conn.execute("CREATE EVENT TRIGGER t ON ddl_command_end EXECUTE FUNCTION hook()")

@@ -62,7 +62,7 @@ def test_they_change_places_at_once_or_nothing_changes(cluster: Cluster) -> None
             other, aside = await whole.make(f"{database}.new", app), f"{database}.old"
             for by, words in (
                 ("prepared", "prepared transactions"),
-                ("slot", "replication slot tap"),
+                ("slot", "replication slot tap hold"),
                 ("session", "sessions of postgres"),
             ):
                 with hindered(cluster, app, database, by), pytest.raises(Rejected, match=words):

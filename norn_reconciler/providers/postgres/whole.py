@@ -45,14 +45,13 @@ _RIGHTS = """
 SELECT DISTINCT d.datname FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
  WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s ORDER BY 1
 """
-# What no end of a session ends. A slot would go with the database, and keep the server's log.
+# What no end of a session ends. A slot would go with its database, and keep the server's log.
 _HELD = """
 SELECT (SELECT count(*)::int FROM pg_prepared_xacts WHERE database = ANY (%(names)s)),
        ARRAY(SELECT 'replication slot ' || slot_name FROM pg_replication_slots
               WHERE database = ANY (%(names)s)
-             UNION ALL
-             SELECT 'subscription ' || s.subname FROM pg_subscription s
-               JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = ANY (%(names)s)
+              UNION ALL SELECT 'subscription ' || subname FROM pg_subscription
+              WHERE subdbid = ANY (%(ids)s::oid[])
               ORDER BY 1)
 """
 
@@ -109,6 +108,11 @@ class WholeDatabases:
                 if open:
                     await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", name)
 
+    async def reopen(self, seen: Seen) -> None:
+        async with self._admin(seen.name) as conn, conn.transaction():
+            await _same(conn, seen)
+            await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", seen.name)
+
     @asynccontextmanager
     async def entered(self, seen: Seen, password: Secret | None) -> AsyncIterator[None]:
         """Whatever cuts the block off leaves it to the lanes to shut it again: they do so to
@@ -163,11 +167,6 @@ class WholeDatabases:
         async with self._admin(name) as conn, conn.transaction():
             await _do(conn, "DROP OWNED BY {}", name)
             await _do(conn, "DROP ROLE {}", name)
-
-    async def reopen(self, seen: Seen) -> None:
-        async with self._admin(seen.name) as conn, conn.transaction():
-            await _same(conn, seen)
-            await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", seen.name)
 
     async def drop(self, seen: Seen) -> None:
         async with self._admin(seen.name) as conn:
@@ -267,21 +266,23 @@ async def _shut(conn: Connection, *databases: Seen, reopen: Seen | None) -> Asyn
 
 
 async def _free(conn: Connection, databases: Collection[Seen]) -> None:
-    """Raises Rejected where something has hold of them that is no session."""
+    """Before any trouble is taken. Raises Rejected where something has hold of them that is no
+    session: then the server neither renames nor drops."""
+    ids = [int(database.id) for database in databases]
     names = [database.name for database in databases]
-    row = await (await conn.execute(_HELD, {"names": names})).fetchone()
-    prepared, slots = row if row is not None else (0, [])
+    row = await (await conn.execute(_HELD, {"names": names, "ids": ids})).fetchone()
+    prepared, held = row if row is not None else (0, [])
     if prepared:
         raise Rejected(
             SERVICE,
             f"prepared transactions hold {', '.join(names)} ({prepared})",
             remedy="see pg_prepared_xacts: COMMIT PREPARED or ROLLBACK PREPARED each of them there",
         )
-    if slots:
+    if held:
         raise Rejected(
             SERVICE,
-            f"{', '.join(slots)} hold {', '.join(names)}",
-            remedy="once nobody needs them: pg_drop_replication_slot('…'), DROP SUBSCRIPTION in it",
+            f"{', '.join(held)} hold database {', '.join(names)}",
+            remedy="drop them first: pg_drop_replication_slot, or DROP SUBSCRIPTION in it",
         )
 
 
