@@ -24,6 +24,7 @@ from norn_reconciler.providers import REGISTRY
 from norn_reconciler.settings import Settings
 from norn_reconciler.snapshots import clients
 from norn_reconciler.snapshots.clients import bare
+from norn_reconciler.snapshots.copies import Copies
 from norn_reconciler.snapshots.folder import Folder
 from norn_reconciler.snapshots.prune import PruneWork, Pruning
 from norn_reconciler.snapshots.restore import RestoreWork
@@ -47,12 +48,15 @@ def works_of(
     folder = folder_of(settings)
     limits = Limits(settings.snapshots_keep, settings.snapshots_keep_days)
     pruning = Pruning(folder, records, limits)
-    commit = commit_of(settings.specs_dir)
     return (
-        SnapshotWork(folder, sources_of(providers), commit, pruning),
+        SnapshotWork(sources_of(providers), copies_of(settings), pruning),
         PruneWork(folder, pruning),
         RestoreWork(folder, sources_of(providers), databases_of(providers), records),
     )
+
+
+def copies_of(settings: Settings) -> Copies:
+    return Copies(folder_of(settings), commit_of(settings.specs_dir))
 
 
 def sources_of(providers: Mapping[str, AnyProvider]) -> Sources:

@@ -19,6 +19,7 @@ from norn_reconciler.model.records import Operation
 from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.snapshots import prune as pruning
 from norn_reconciler.snapshots import view, work
+from norn_reconciler.snapshots.copies import size_words
 from norn_reconciler.snapshots.restore import Choice
 
 snapshot = typer.Typer(help="Copies of apps' databases.", no_args_is_help=True)
@@ -123,7 +124,7 @@ def list_(name: OneApp = None, output_as: OutputOption = Output.TABLE) -> None:
                 s.name.database,
                 s.name.commit,
                 s.made_at,
-                work.size_words(s.record.size if s.record else s.size or 0),
+                size_words(s.record.size if s.record else s.size or 0),
                 s.state,
             )
             for s in found

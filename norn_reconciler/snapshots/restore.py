@@ -20,9 +20,10 @@ from norn_reconciler.model.status import Event
 from norn_reconciler.model.work import Steps, Subject
 from norn_reconciler.snapshots import clients
 from norn_reconciler.snapshots.clients import Client
+from norn_reconciler.snapshots.copies import size_words
 from norn_reconciler.snapshots.dump import dump, restore, tables
 from norn_reconciler.snapshots.folder import Folder, digest
-from norn_reconciler.snapshots.work import own_database, size_words
+from norn_reconciler.snapshots.work import own_database
 
 KIND = "restore"
 
