@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from norn_reconciler import jobbing, snapshotting
 from norn_reconciler.credentials import deliver
 from norn_reconciler.engine.book import Book
 from norn_reconciler.engine.draft import Passwords
@@ -27,7 +28,6 @@ from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.providers.absent import AbsentProvider
 from norn_reconciler.settings import Settings
-from norn_reconciler.snapshotting import works_of
 from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store import schema
 from norn_reconciler.store.store import PostgresStore
@@ -129,7 +129,8 @@ async def parts(
     """Read norn_db and put the engine together. Raises KeyMismatch, StoreUnavailable."""
     snapshot = await store.snapshot()
     secrets, fingerprint = secrets_of(settings, snapshot.key_fingerprint, create=True)
-    book = Book(store, secrets, EnvFiles(settings, providers), KINDS)
+    files = EnvFiles(settings, providers)
+    book = Book(store, secrets, files, KINDS, migrates=settings.migrations)
     book.load(snapshot, epoch)
     if snapshot.key_fingerprint is None:
         await book.write(Changes(key_fingerprint=fingerprint))
@@ -147,7 +148,11 @@ async def parts(
         removed=snapshot.removed,
     )
     specs.learn(snapshot.apps)
-    works = Works(book, store, fence, works_of(settings, providers, store), alone=engine.alone)
+    kinds = (
+        *snapshotting.works_of(settings, providers, store),
+        *jobbing.works_of(settings, providers, store),
+    )
+    works = Works(book, store, fence, kinds, alone=engine.alone)
     return Parts(engine, book, specs, works)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from norn_reconciler import __version__, compose, logs, specs_folder
-from norn_reconciler.engine import timetable
+from norn_reconciler.engine import migrations, timetable
 from norn_reconciler.engine.operations import Operations
 from norn_reconciler.model.errors import (
     KeyMismatch,
@@ -205,6 +205,8 @@ class Daemon:
                 tasks.create_task(self._listen(), name="listen")
                 tasks.create_task(self._timetable(work, looked), name="timetable")
                 tasks.create_task(self._prune(lease), name="prune")
+                if self._settings.migrations:
+                    tasks.create_task(self._migrate(work, looked), name="migrations")
         finally:
             with contextlib.suppress(StoreUnavailable):
                 await leases.release(self._store, lease, fence)
@@ -310,6 +312,22 @@ class Daemon:
                 logs.get().warning(logs.CRON_REFUSED, error=str(fault))
                 pause = REFUSED
             await asyncio.sleep(pause)
+
+    async def _migrate(self, work: compose.Parts, looked: asyncio.Event) -> None:
+        """Ask for each migration that is due, once."""
+        await looked.wait()
+        asked: set[migrations.Due] = set()
+        while True:
+            checkpoint()
+            with contextlib.suppress(StoreUnavailable):
+                if fresh := migrations.due_now(work.book) - asked:
+                    under_way = await self._store.pending_operations()
+                    busy = {o.app for o in under_way if o.kind == migrations.KIND}
+                    for app, revision in sorted(fresh):
+                        if app not in busy:
+                            await self._store.request(migrations.operation(app))
+                        asked.add((app, revision))
+            await asyncio.sleep(OPERATIONS)
 
     async def _listen(self) -> None:
         while True:

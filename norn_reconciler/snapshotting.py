@@ -44,15 +44,25 @@ def folder_of(settings: Settings) -> Folder:
 def works_of(
     settings: Settings, providers: Mapping[str, AnyProvider], records: SnapshotRecords
 ) -> Sequence[LongWork]:
-    """Every kind of long work that there is."""
+    """The kinds of long work that are about copies."""
     folder = folder_of(settings)
-    limits = Limits(settings.snapshots_keep, settings.snapshots_keep_days)
-    pruning = Pruning(folder, records, limits)
     return (
-        SnapshotWork(sources_of(providers), copies_of(settings), pruning),
-        PruneWork(folder, pruning),
+        snapshots_of(settings, providers, records),
+        PruneWork(folder, pruning_of(settings, records)),
         RestoreWork(folder, sources_of(providers), databases_of(providers), records),
     )
+
+
+def snapshots_of(
+    settings: Settings, providers: Mapping[str, AnyProvider], records: SnapshotRecords
+) -> SnapshotWork:
+    copies = copies_of(settings)
+    return SnapshotWork(sources_of(providers), copies, pruning_of(settings, records))
+
+
+def pruning_of(settings: Settings, records: SnapshotRecords) -> Pruning:
+    limits = Limits(settings.snapshots_keep, settings.snapshots_keep_days)
+    return Pruning(folder_of(settings), records, limits)
 
 
 def copies_of(settings: Settings) -> Copies:

@@ -151,6 +151,8 @@ class Works:
             {key: book.service(key, app).mark for key in keys},
             {key: book.credential(app, key) for key in keys},
             entry is None or entry.leaving,
+            entry.member.migration if entry is not None else None,
+            book.migrated.get(app),
         )
 
     async def _fenced(self, work: Coroutine[object, object, str], kind: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.model.fleet import Fleet, Member, Refusal
+from norn_reconciler.model.migrations import Migration
 from norn_reconciler.model.records import Generation, SpecRecord
 from norn_reconciler.spec.claims import Claims, Loss, contest
 from norn_reconciler.spec.findings import Finding, Severity, errors, ordered
@@ -375,10 +376,17 @@ def _member(document: Document) -> Member:
     return Member(
         document.app,
         document.record,
-        migrations=document.spec.migrations is not None,
+        migration=_migration(document),
         core=document.spec.core,
         schedule=document.spec.schedule if document.spec.role == "cron" else "",
     )
+
+
+def _migration(document: Document) -> Migration | None:
+    said = document.spec.migrations
+    if said is None:
+        return None
+    return Migration(said.command, said.database, said.revision, said.timeout)
 
 
 def _claims(document: Document) -> frozenset[Claim]:

@@ -10,6 +10,7 @@ from typing import Any
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.inventory import Held, HeldState, Origin
+from norn_reconciler.model.migrations import Migrated, MigrationState
 from norn_reconciler.model.plan import Step
 from norn_reconciler.model.records import (
     AppRecord,
@@ -238,6 +239,22 @@ def snapshot_record(row: Row) -> SnapshotRecord:
         row["client_version"],
         row["made_at"],
     )
+
+
+def migrated_row(value: Migrated) -> Row:
+    return {
+        "app": value.app,
+        "revision": value.revision,
+        "state": value.state.value,
+        "at": value.at.isoformat(),
+        "done": value.done,
+        "snapshot": value.snapshot,
+        "error": value.error,
+    }
+
+
+def migrated(row: Row) -> Migrated:
+    return Migrated(**{**row, "app": AppName(row["app"]), "state": MigrationState(row["state"])})
 
 
 def cron_row(value: CronState) -> Row:

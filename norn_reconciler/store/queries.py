@@ -33,6 +33,9 @@ SERVICES = """
      WHERE %(app)s::text IS NULL OR app = %(app)s
      ORDER BY service, app
 """
+MIGRATED = """
+    SELECT app, revision, state, at, done, snapshot, error FROM reconciler.migrations ORDER BY app
+"""
 META = "SELECT key_fingerprint, held, refused FROM reconciler.meta"
 REVISION = """
     SELECT version_num FROM reconciler.alembic_version
@@ -163,6 +166,8 @@ FORGET = """
     ), forged AS (
         DELETE FROM public.forge_states
          WHERE app::text = ANY (%(apps)s) AND reconciler_epoch IS NOT NULL
+    ), migrations AS (
+        DELETE FROM reconciler.migrations WHERE app = ANY (%(apps)s)
     ), crons AS (
         DELETE FROM public.cron_states WHERE app::text = ANY (%(apps)s)
     ), generations AS (
@@ -197,6 +202,17 @@ PUT_SNAPSHOTS = """
            made_at = excluded.made_at
 """
 DISCARD_SNAPSHOTS = "DELETE FROM reconciler.snapshots WHERE name = ANY (%(names)s)"
+
+PUT_MIGRATED = """
+    INSERT INTO reconciler.migrations (app, revision, state, at, done, snapshot, error)
+    SELECT app, revision, state, at, done, snapshot, error
+      FROM jsonb_to_recordset(%(rows)s::jsonb)
+        AS r(app text, revision text, state text, at timestamptz, done text, snapshot text,
+             error text)
+    ON CONFLICT (app) DO UPDATE
+       SET revision = excluded.revision, state = excluded.state, at = excluded.at,
+           done = excluded.done, snapshot = excluded.snapshot, error = excluded.error
+"""
 
 # paused: whoever set it has set it since we looked.
 PUT_CRONS = """

@@ -34,6 +34,7 @@ class PostgresStore(StoreReads):
             held = await self._rows(conn, queries.INVENTORY, _ALL)
             services = await self._rows(conn, queries.SERVICES, _ALL)
             meta = await self._rows(conn, queries.META)
+            migrated = await self._rows(conn, queries.MIGRATED)
         inventory: dict[str, dict[AppName, dict[ObjectKey, Held]]] = defaultdict(dict)
         for row in held:
             value = codec.held_value(row)
@@ -50,6 +51,7 @@ class PostgresStore(StoreReads):
             tuple(meta[0]["refused"]) if meta else (),
             # Nothing is written of an app any more once it is removed.
             {row["app"]: row["age"] for row in apps if row["state"] == AppState.REMOVED.value},
+            {m.app: m for m in map(codec.migrated, migrated)},
         )
 
     async def claim(
@@ -149,6 +151,8 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
         yield queries.ADD_HEALTH_CHECKS, _rows(codec.health_row(h) for h in changes.health_checks)
     yield from _snapshots(changes)
     yield from _crons(changes)
+    if changes.migrated:
+        yield queries.PUT_MIGRATED, _rows(codec.migrated_row(m) for m in changes.migrated)
     if changes.forgotten:
         yield queries.FORGET, {"apps": sorted(changes.forgotten)}
     if changes.key_fingerprint:

@@ -1,5 +1,6 @@
 """What is needed to take something back: each generation of an app's spec, which of them is in
-force in place of its file's, and which generation a rollout was of."""
+force in place of its file's, which generation a rollout was of;
+and how the last migration of each app's database ended."""
 
 from alembic import op
 
@@ -25,3 +26,16 @@ def upgrade() -> None:
     )
     op.execute("ALTER TABLE reconciler.apps ADD COLUMN pinned bigint")
     op.execute("ALTER TABLE public.deployments ADD COLUMN reconciler_generation bigint")
+    op.execute(
+        """
+        CREATE TABLE reconciler.migrations (
+            app      text PRIMARY KEY,
+            revision text NOT NULL,
+            state    text NOT NULL,
+            at       timestamptz NOT NULL,
+            done     text,
+            snapshot text NOT NULL,
+            error    text NOT NULL
+        )
+        """
+    )
