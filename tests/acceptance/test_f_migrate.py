@@ -54,12 +54,14 @@ def migrating(app: str, command: str, revision: str = "", **more: object) -> str
     return spec(app, kv=False, events=False) + "\n".join(lines) + "\n"
 
 
-def runs(app: str) -> Path:
-    """A file that each run adds a line to, wherever it works."""
-    path = Path(f"/var/tmp/norn-test-{app}")
+@pytest.fixture
+def mark(name) -> Iterator[Path]:
+    """A file that each run adds a line to, whoever it is."""
+    path = Path("/var/tmp") / name("norn-test")
     path.touch()
     path.chmod(0o666)
-    return path
+    yield path
+    path.unlink()
 
 
 def counted(path: Path) -> list[str]:
@@ -128,10 +130,9 @@ sleep 3
 
 
 def test_a_due_revision_is_run_once_with_a_copy_before_and_nothing_of_norns(
-    norn: Warm, name
+    norn: Warm, name, mark: Path
 ) -> None:
     app = name("once")
-    mark = runs(app)
     text = migrating(app, TELLING.format(mark=mark), "1") + "env: {PGVALUE: topsecret-value}\n"
     norn.write(f"{app}.yaml", text)
     daemon = norn.start()
@@ -190,9 +191,10 @@ def test_a_due_revision_is_run_once_with_a_copy_before_and_nothing_of_norns(
     assert own.is_dir()
 
 
-def test_a_migration_that_fails_says_how_to_get_back_and_is_not_run_again(norn: Warm, name) -> None:
+def test_a_migration_that_fails_says_how_to_get_back_and_is_not_run_again(
+    norn: Warm, name, mark: Path
+) -> None:
     app, busy = name("fails"), name("lasts")
-    mark = runs(app)
     norn.write(f"{app}.yaml", spec(app, kv=False, events=False))
     daemon = norn.start()
     until(lambda: norn.is_ready(app) if norn.app(app) else False)
@@ -250,9 +252,8 @@ def ended_migrations(norn: Warm, app: str) -> list[dict[str, Any]]:
     )
 
 
-def test_off_by_default_it_says_what_to_set(norn: Warm, name) -> None:
+def test_off_by_default_it_says_what_to_set(norn: Warm, name, mark: Path) -> None:
     app = name("off")
-    mark = runs(app)
     norn.write(f"{app}.yaml", migrating(app, f"echo run >> {mark}", "1"))
     norn.start(NORN_MIGRATIONS="")
     until(lambda: norn.is_ready(app) if norn.app(app) else False)
@@ -284,9 +285,8 @@ PLACES = (
 )
 
 
-def test_killed_at_each_step_no_command_is_run_twice(norn: Warm, name) -> None:
+def test_killed_at_each_step_no_command_is_run_twice(norn: Warm, name, mark: Path) -> None:
     app = name("steps")
-    mark = runs(app)
     norn.write(f"{app}.yaml", migrating(app, f'echo "$NORN_REVISION" >> {mark}'))
     order = norn.folder / "order"
     judge = AtBoundaries(type("World", (), {"order": order})())  # type: ignore[arg-type]

@@ -221,6 +221,32 @@ def test_the_installed_command_has_the_services_settings(
     assert variables == delivered(service, app)
 
 
+def test_a_migration_runs_as_the_units_user_and_within_its_limits(
+    service: Machine, norn: Norn, name: Callable[[str], str]
+) -> None:
+    service.run("bash", "-c", f"echo NORN_MIGRATIONS=on >> {ETC}/norn.env")
+    service.run("systemctl", "restart", UNIT)
+    app = name("migrates")
+    command = (
+        "id -un; touch /opt/x 2>/dev/null || echo shut; pwd; env | grep -c NORN_.*_URL || true"
+    )
+    migrations = (
+        f"migrations:\n  database: {database(app)}\n  command: {command!r}\n  revision: 1\n"
+    )
+    drop(service, "migrates.yaml", spec(app, kv=False, events=False) + migrations)
+
+    def ended() -> list[dict[str, Any]]:
+        query = "SELECT status, error, steps FROM deployments WHERE app = %s ORDER BY started_at"
+        rows = norn.rows(query, app)
+        return [r for r in rows if len(r["steps"]) == 2 and r["status"] != "migrating"]
+
+    (row,) = until(ended, 30.0, told=lambda: service.run("journalctl", "-u", UNIT, "--no-pager"))
+    assert row["status"] == "deployed", row
+    user, shut, folder, urls = row["steps"][1]["output"].splitlines()
+    assert (user, shut, urls) == (UNIT, "shut", "0")
+    assert folder.startswith("/tmp/norn-")
+
+
 def test_it_leaves_nothing_behind(machine: Machine, tmp_path: Path) -> None:
     """The proof is worth nothing if running it changes the machine it runs on."""
     old = tmp_path / "kept"
