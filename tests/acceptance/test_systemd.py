@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from norn_reconciler.snapshots import clients
 from tests.acceptance.harness import MAIL_AGENT, Norn, database, spec, until
 from tests.acceptance.services import Services
 from tests.acceptance.systemd_namespace import CHECKOUT, Machine, obstacle
@@ -224,6 +225,8 @@ def test_the_installed_command_has_the_services_settings(
 def test_a_migration_runs_as_the_units_user_and_within_its_limits(
     service: Machine, norn: Norn, name: Callable[[str], str]
 ) -> None:
+    client = clients.newest().folder.resolve().parent  # the tests' own, for the machine to have
+    service.run("ln", "-sfn", str(client), "/usr/lib/postgresql/99")
     service.run("bash", "-c", f"echo NORN_MIGRATIONS=on >> {ETC}/norn.env")
     service.run("systemctl", "restart", UNIT)
     app = name("migrates")
