@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import random
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 
 from norn_reconciler import jobbing, snapshotting
 from norn_reconciler.credentials import deliver
+from norn_reconciler.engine.backoff import Backoff
 from norn_reconciler.engine.book import Book
 from norn_reconciler.engine.draft import Passwords
 from norn_reconciler.engine.engine import Engine
 from norn_reconciler.engine.guard import Limits
 from norn_reconciler.engine.lane import CHUNK
+from norn_reconciler.engine.teardown import Reaper, Reaping
 from norn_reconciler.engine.works import Works
 from norn_reconciler.key_at_hand import secrets_of
 from norn_reconciler.model.app import App, AppName
@@ -25,6 +28,7 @@ from norn_reconciler.model.errors import SchemaInUse, SchemaMismatch, SchemaNewe
 from norn_reconciler.model.ports import AnyProvider, Fence
 from norn_reconciler.model.records import Changes
 from norn_reconciler.model.secret import Secret
+from norn_reconciler.model.teardown import Destroys
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.providers.absent import AbsentProvider
 from norn_reconciler.settings import Settings
@@ -115,6 +119,7 @@ class Parts:
     book: Book
     specs: Specs
     works: Works
+    reaper: Reaper
 
 
 async def parts(
@@ -153,7 +158,10 @@ async def parts(
         *jobbing.works_of(settings, providers, store),
     )
     works = Works(book, store, fence, kinds, alone=engine.alone)
-    return Parts(engine, book, specs, works)
+    data = {k: p.data for k, p in providers.items() if isinstance(p, Destroys)}
+    reaping = Reaping(data, settings.trash_days * 86400, limits)
+    reaper = Reaper(book, store, reaping, Backoff(random.random), snapshot.doomed)
+    return Parts(engine, book, specs, works, reaper)
 
 
 async def upgraded(settings: Settings, store: PostgresStore) -> None:

@@ -280,7 +280,7 @@ class Daemon:
         """From the first look on: before it no app is known to be wanted. Woken by norn_db's
         notification, by a report that somebody waits for, or by the clock."""
         await looked.wait()
-        operations = Operations(work.engine, self._store, works=work.works)
+        operations = Operations(work.engine, self._store, works=work.works, reaper=work.reaper)
         while True:
             checkpoint()
             self._woken.clear()
@@ -304,6 +304,7 @@ class Daemon:
                 rows = await self._store.crons()
                 async with work.book.turn:
                     await work.book.write(timetable.moved(work.book, rows, datetime.now(UTC)))
+                await work.reaper.look()
             except LeaseLost:
                 raise
             except StoreUnavailable:

@@ -51,7 +51,7 @@ def given_of(
         app, record = subject.app, subject.record
         variables: dict[str, str] = {}
         for key in sorted(app.sections):
-            mark = subject.marks[key]
+            mark = subject.services[key].mark
             if mark is None or mark.fingerprint in {DUE, LOST}:
                 raise NornError(
                     f"norn has no proven password of {app.name} on {key}: see norn status"

@@ -304,7 +304,7 @@ async def _connecting(providers: Mapping[str, AnyProvider]) -> AsyncIterator[Non
 
 async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -> Applied:
     engine, book = work.engine, work.book
-    operations = Operations(engine, store, works=work.works)
+    operations = Operations(engine, store, works=work.works, reaper=work.reaper)
     await engine.accept(await look(work))
     chosen = _chosen(book, apps)
     if await operations.work():
@@ -325,6 +325,8 @@ async def converge(work: Parts, store: PostgresStore, apps: Sequence[AppName]) -
         await asyncio.sleep(wait)
         await engine.accept(await look(work))
         await engine.settle(sorted(book.entries))
+    if not apps and await work.reaper.look():
+        await operations.work()
     await work.works.drain()
     results = [_result(book, app) for app in chosen if app in book.entries]  # not the forgotten
     held = "" if engine.hold is None or apps else engine.hold.words

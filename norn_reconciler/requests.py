@@ -99,7 +99,8 @@ async def _refuse(settings: Settings, store: PostgresStore, operation: Operation
         raise NornError(f"no app {app} is known, and no file asks for it")
     if app is not None or digest is None or (await store.lease_holder()).held:
         return  # a writer that is at work knows best what waits for a digest
-    if digest in (await store.standing()).held.split():
+    standing = await store.standing()
+    if digest in (*standing.held.split(), *standing.doomed.split()):
         return
     found = (await oneshot.plan(settings, [])).preview
     if not found.faults and not found.waits_for(digest):

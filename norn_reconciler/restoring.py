@@ -12,8 +12,8 @@ from norn_reconciler.model.records import Operation
 from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.settings import Settings
 from norn_reconciler.snapshots import restore
-from norn_reconciler.snapshots.copies import size_words
 from norn_reconciler.snapshots.restore import Choice
+from norn_reconciler.snapshots.work import size_words
 from norn_reconciler.snapshotting import databases_of, folder_of, sources_of
 
 

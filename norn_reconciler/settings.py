@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(10.0, ge=0)
     verify_seconds: float = Field(3600.0, gt=0)
     removal_max_apps: int = Field(3, ge=0)
+    trash_days: float = Field(14.0, ge=0)
     removal_max_percent: float = Field(20.0, ge=0, le=100)
     lease_seconds: float = Field(15.0, ge=2)
     request_timeout_seconds: float = Field(10.0, gt=0)

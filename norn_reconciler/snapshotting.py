@@ -19,17 +19,18 @@ from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import AppRecord
 from norn_reconciler.model.secret import Credential
 from norn_reconciler.model.snapshots import SnapshotRecords, Source, Sources
+from norn_reconciler.model.teardown import Destroys
 from norn_reconciler.model.work import LongWork
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.settings import Settings
 from norn_reconciler.snapshots import clients
 from norn_reconciler.snapshots.clients import bare
-from norn_reconciler.snapshots.copies import Copies
 from norn_reconciler.snapshots.folder import Folder
 from norn_reconciler.snapshots.prune import PruneWork, Pruning
 from norn_reconciler.snapshots.restore import RestoreWork
 from norn_reconciler.snapshots.retention import Limits
-from norn_reconciler.snapshots.work import SnapshotWork
+from norn_reconciler.snapshots.teardown import TeardownWork
+from norn_reconciler.snapshots.work import Copier, SnapshotWork
 
 _KEY = "postgres"  # whose databases they would be
 _SHORT = 7  # characters, as git has them
@@ -46,18 +47,20 @@ def works_of(
 ) -> Sequence[LongWork]:
     """The kinds of long work that are about copies."""
     folder = folder_of(settings)
+    sources, databases = sources_of(providers), databases_of(providers)
+    destroyers = {k: p for k, p in providers.items() if isinstance(p, Destroys)}
     return (
         snapshots_of(settings, providers, records),
         PruneWork(folder, pruning_of(settings, records)),
-        RestoreWork(folder, sources_of(providers), databases_of(providers), records),
+        RestoreWork(folder, sources, databases, records),
+        TeardownWork(copier_of(settings, providers), databases, records, destroyers),
     )
 
 
 def snapshots_of(
     settings: Settings, providers: Mapping[str, AnyProvider], records: SnapshotRecords
 ) -> SnapshotWork:
-    copies = copies_of(settings)
-    return SnapshotWork(sources_of(providers), copies, pruning_of(settings, records))
+    return SnapshotWork(copier_of(settings, providers), pruning_of(settings, records))
 
 
 def pruning_of(settings: Settings, records: SnapshotRecords) -> Pruning:
@@ -65,8 +68,9 @@ def pruning_of(settings: Settings, records: SnapshotRecords) -> Pruning:
     return Pruning(folder_of(settings), records, limits)
 
 
-def copies_of(settings: Settings) -> Copies:
-    return Copies(folder_of(settings), commit_of(settings.specs_dir))
+def copier_of(settings: Settings, providers: Mapping[str, AnyProvider]) -> Copier:
+    commit = commit_of(settings.specs_dir)
+    return Copier(folder_of(settings), sources_of(providers), commit)
 
 
 def sources_of(providers: Mapping[str, AnyProvider]) -> Sources:
@@ -117,7 +121,7 @@ class _NoSource:
     async def version(self) -> int:
         raise AssertionError("there is no server to ask")
 
-    async def look(self, app: App, credential: Credential) -> Source:
+    async def look(self, app: App, credential: Credential, database: str | None = None) -> Source:
         raise AssertionError("there is no database to look at")
 
     async def entry(self, app: AppName, credential: Credential, database: str) -> Source:

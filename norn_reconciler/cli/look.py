@@ -57,6 +57,7 @@ def status(
             {
                 "apps": [_app_json(r) for r in records],
                 "held": found.standing.held or None,
+                "doomed": found.standing.doomed or None,
                 "refused": found.standing.refused,
                 "key": found.key,
                 "leader": found.lease.holder if found.lease.held else None,
@@ -73,8 +74,8 @@ def status(
         typer.secho("\nFiles that can't be used:", fg="red")
         for text in found.standing.refused:
             typer.echo(f"  {text}")
-    if found.standing.held:
-        typer.secho(f"\n{found.standing.held}", fg="red")
+    for held in filter(None, (found.standing.held, found.standing.doomed)):
+        typer.secho(f"\n{held}", fg="red")
     if found.key:
         typer.secho(f"\n{found.key}", fg="red")
     if pending:

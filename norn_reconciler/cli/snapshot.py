@@ -20,8 +20,8 @@ from norn_reconciler.model.records import Operation
 from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.snapshots import prune as pruning
 from norn_reconciler.snapshots import view, work
-from norn_reconciler.snapshots.copies import size_words
 from norn_reconciler.snapshots.restore import Choice
+from norn_reconciler.snapshots.work import size_words
 
 snapshot = typer.Typer(help="Copies of apps' databases.", no_args_is_help=True)
 app.add_typer(snapshot, name="snapshot")

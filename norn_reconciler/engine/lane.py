@@ -28,7 +28,7 @@ from norn_reconciler.engine.logins import Logins, surprised
 from norn_reconciler.engine.probes import Probes
 from norn_reconciler.engine.roster import NEVER, same_wish
 from norn_reconciler.engine.status import HELD
-from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.app import App, AppName, Deletion
 from norn_reconciler.model.errors import LeaseLost, ServiceError, Unavailable
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey
 from norn_reconciler.model.outcome import (
@@ -328,6 +328,10 @@ class Lane:
             after = replace(after, mark=CredentialMark(LOST, generation))  # the next round sets it
         if isinstance(outcome, Converged) and after.desired_digest != case.digest:
             after = replace(after, desired_digest=case.digest)
+        if isinstance(outcome, Converged) and key in case.entry.app.sections:
+            # The last word while the spec still asks for it: absence says nothing.
+            deletion = case.entry.app.deletion.get(key, Deletion.RETAIN)
+            after = replace(after, deletion=deletion) if deletion != after.deletion else after
         return AppReport(
             app,
             key,

@@ -15,6 +15,7 @@ from norn_reconciler.engine.ledger import Ledger, wanted_of
 from norn_reconciler.engine.recovery import counted
 from norn_reconciler.engine.retrace import in_scope, retrace
 from norn_reconciler.engine.status import READY, TRUE
+from norn_reconciler.engine.teardown import Reaper
 from norn_reconciler.engine.telling import log_event, operation_finished, operation_started
 from norn_reconciler.engine.works import Works
 from norn_reconciler.model.app import AppName
@@ -85,7 +86,7 @@ class _NotYet(Exception):
 
 class Operations:
     """Works through the queued rows. Call `work` whenever there may be some. works: who does what
-    takes long; it is only handed over here."""
+    takes long; it is only handed over here. reaper: who asks for the end of data."""
 
     def __init__(
         self,
@@ -93,11 +94,13 @@ class Operations:
         store: Store,
         clock: Callable[[], float] = time.monotonic,
         works: Works | None = None,
+        reaper: Reaper | None = None,
     ) -> None:
         self._engine = engine
         self._store = store
         self._clock = clock
         self._works = works
+        self._reaper = reaper
         self._asked: dict[int, float] = {}  # when this process began to follow it
         self._ended: dict[int, Operation] = {}  # as norn_db is still to hear it
         self.following = False  # somebody waits for something that ends in a moment
@@ -166,6 +169,9 @@ class Operations:
         return await self._end(operation, OperationState.DONE, text)
 
     async def _confirm(self, digest: str) -> str:
+        hold = await self._reaper.waits_for(digest) if self._reaper is not None else None
+        if hold is not None:
+            return f"the data of {counted(hold.apps)} may go"  # its row is what the reaper reads
         try:
             return await self._engine.confirm(digest)
         except ValueError:

@@ -148,7 +148,7 @@ class Works:
             wanted,
             book.records[app],
             {key: book.owned(key, app) for key in keys},
-            {key: book.service(key, app).mark for key in keys},
+            {key: book.service(key, app) for key in keys},
             {key: book.credential(app, key) for key in keys},
             entry is None or entry.leaving,
             entry.member.migration if entry is not None else None,

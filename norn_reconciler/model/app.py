@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NewType, Protocol, runtime_checkable
+from enum import StrEnum
+from typing import Literal, NewType, Protocol, runtime_checkable
 
 from norn_reconciler.model.inventory import Held, ObjectKey
 
 AppName = NewType("AppName", str)
+
+
+class Deletion(StrEnum):
+    """retain: it stays, shut. trash: it is out of the way, and goes when its grace is over. delete:
+    it goes at once. What can be copied is copied before it goes."""
+
+    RETAIN = "retain"
+    TRASH = "trash"
+    DELETE = "delete"
+
+
+DeletionText = Literal["retain", "trash", "delete"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,7 +51,11 @@ class Claim:
 
 @runtime_checkable
 class Section(Protocol):
-    """One service's part of a spec: `services.<key>`, validated. Implemented by each provider."""
+    """One service's part of a spec: `services.<key>`, validated. Implemented by each provider.
+
+    deletion: None where this part says nothing, and the app's word counts."""
+
+    deletion: DeletionText | None
 
     def claims(self, app: AppName) -> frozenset[Claim]:
         """The names this section asks for."""
@@ -58,11 +75,14 @@ class Section(Protocol):
 class App:
     """One app as the fleet wants it. A service that is not in `sections` is wanted empty.
 
-    readable: service → names of others' objects that their owners let it read. withheld: service →
-    (owner, name) of those that norn_db does not call their owners': nothing is given of them.
+    deletion: service → what becomes of its data once nobody asks for them: RETAIN where nothing is
+    said. readable: service → names of others' objects that their owners let it read. withheld:
+    service → (owner, name) of those that norn_db does not call their owners': nothing is given of
+    them.
     """
 
     name: AppName
     sections: Mapping[str, Section]
     readable: Mapping[str, frozenset[str]] = field(default_factory=dict)
     withheld: Mapping[str, frozenset[tuple[AppName, str]]] = field(default_factory=dict)
+    deletion: Mapping[str, Deletion] = field(default_factory=dict)

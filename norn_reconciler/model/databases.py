@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from norn_reconciler.model.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class Databases(Protocol):
 
     async def rename(self, seen: Seen, name: str, *, open: bool) -> None:
         """Its sessions are ended; then it is called `name`, and is open or not, at once."""
+        ...
+
+    def entered(self, seen: Seen, password: Secret | None) -> AbstractAsyncContextManager[None]:
+        """Its owner may log in to it within the block, and nobody can afterwards. password: for an
+        owner who may not log in at all any more; it is good within the block only."""
         ...
 
     async def drop(self, seen: Seen) -> None:

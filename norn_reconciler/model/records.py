@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from norn_reconciler.model.app import AppName
+from norn_reconciler.model.app import AppName, Deletion
 from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.migrations import Migrated
@@ -78,10 +78,12 @@ class ServiceRecord:
 
     desired_digest: SHA-256 hex of the desired state that was verified; a later difference on the
     server with an equal digest is drift. mark: of the password that was applied and proven.
+    deletion: what the spec said last, while it still had this service, of the data's end.
     """
 
     desired_digest: str | None = None
     mark: CredentialMark | None = None
+    deletion: Deletion = Deletion.RETAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Snapshot:
     refused: what people were told of files that can't be used.
     removed: app → seconds since it was removed, by norn_db's clock.
     migrated: each app's last migration.
+    doomed: the word on data that are due to go and wait for a person; "" when none do.
     """
 
     apps: Mapping[AppName, AppRecord] = field(default_factory=dict)
@@ -104,6 +107,7 @@ class Snapshot:
     refused: tuple[str, ...] = ()
     removed: Mapping[AppName, float] = field(default_factory=dict, compare=False)
     migrated: Mapping[AppName, Migrated] = field(default_factory=dict)
+    doomed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +156,9 @@ class Changes:
 
     inventory: (service, app) → every row as it should be now (rows that are gone are deleted).
     held: the removal guard's word from now on, "" when it lets go; None: as before. refused: all
-    that is wrong with files from now on; None: as before. discarded: names of snapshots whose files
-    are gone. crons: written but for `paused`, which is others' to set. uncron: apps whose row of
-    these goes.
+    that is wrong with files from now on; None: as before. doomed: the word on data that wait to go;
+    None: as before. discarded: names of snapshots whose files are gone. crons: written but for
+    `paused`, which is others' to set. uncron: apps whose row of these goes.
     """
 
     apps: Sequence[AppRecord] = ()
@@ -168,6 +172,7 @@ class Changes:
     key_fingerprint: str | None = None
     held: str | None = None
     refused: tuple[str, ...] | None = None
+    doomed: str | None = None
     snapshots: Sequence[SnapshotRecord] = ()
     discarded: Sequence[str] = ()
     crons: Sequence[CronState] = ()
@@ -177,7 +182,7 @@ class Changes:
     def __bool__(self) -> bool:
         return any(
             (
-                self.held is not None, self.refused is not None,
+                self.held is not None, self.refused is not None, self.doomed is not None,
                 self.apps, self.inventory, self.services, self.events, self.deployments,
                 self.forge_states, self.health_checks, self.forgotten, self.key_fingerprint,
                 self.snapshots, self.discarded, self.crons, self.uncron, self.migrated,
@@ -250,6 +255,17 @@ class Store(Protocol):
         ...
 
     async def update_operation(self, epoch: int, operation: Operation) -> None: ...
+
+    async def request(self, operation: Operation) -> int:
+        """Ask the writer for it, and wake it. Its number."""
+        ...
+
+    async def operation(self, id: int) -> Operation | None: ...
+
+    async def destroyed(self, seconds: float) -> tuple[frozenset[AppName], frozenset[str]]:
+        """Apps of which data were destroyed within so many seconds; and the digests that a person
+        has confirmed within a day."""
+        ...
 
     async def generations(self, app: AppName) -> Sequence[Generation]:
         """The versions of its spec that are kept, newest first."""

@@ -63,9 +63,10 @@ class Sources(Protocol):
         """The server's, e.g. 180004. Raises ServiceError."""
         ...
 
-    async def look(self, app: App, credential: Credential) -> Source:
-        """Log in as the app. Raises ServiceError when that can't be done, and when a copy would
-        not be whole: it names what the app can't read."""
+    async def look(self, app: App, credential: Credential, database: str | None = None) -> Source:
+        """Log in as the app, to its database, or to that other one of its own. Raises ServiceError
+        when that can't be done, and when a copy would not be whole: it names what the app can't
+        read."""
         ...
 
     async def entry(self, app: AppName, credential: Credential, database: str) -> Source:

@@ -3,12 +3,14 @@ are HeldState.RETAINED, as all that no spec asks for, and go when their grace is
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from norn_reconciler.model.inventory import Held
 
 AT = "trash.at"  # keys in Held.settings: since when, as ISO 8601 in UTC
-FROM = "trash.from"  # and what it was called before
+FROM = "trash.from"  # what it was called before
+COPY = "trash.copy"  # and the snapshot that was made of it since nobody can change it any more
 _MOST = 63  # bytes of a name, as PostgreSQL has it
 
 
@@ -23,6 +25,13 @@ def since(held: Held) -> datetime | None:
     """When it was thrown away; None when it was not."""
     said = held.settings.get(AT)
     return datetime.fromisoformat(said) if said else None
+
+
+def returned(held: Held) -> Held:
+    """The row of one that is wanted again, under the name that it had."""
+    name = held.settings.get(FROM, held.name)
+    kept = {key: value for key, value in held.settings.items() if key not in {AT, FROM, COPY}}
+    return replace(held, name=name, settings=kept)
 
 
 def settings(name: str, at: datetime) -> dict[str, str]:

@@ -9,21 +9,21 @@ from typing import Protocol
 from norn_reconciler.model.app import App
 from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.migrations import Migrated, Migration
-from norn_reconciler.model.records import AppRecord, Changes, Operation
-from norn_reconciler.model.secret import Credential, CredentialMark
+from norn_reconciler.model.records import AppRecord, Changes, Operation, ServiceRecord
+from norn_reconciler.model.secret import Credential
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The app that a work is about, as norn knows it when the work begins; by service where it
-    says so. marks: of the password that was last set, None where norn set none. leaving: no file
+    says so. services: what converged last. leaving: no file
     asks for it: `app` has no sections, and there is what norn still holds of it.
     migration: what its spec says of migrations. migrated: the last one."""
 
     app: App
     record: AppRecord
     owned: Mapping[str, Owned]
-    marks: Mapping[str, CredentialMark | None]
+    services: Mapping[str, ServiceRecord]
     credentials: Mapping[str, Credential]
     leaving: bool = False
     migration: Migration | None = None

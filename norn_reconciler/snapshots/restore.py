@@ -14,16 +14,15 @@ from norn_reconciler.model import trash
 from norn_reconciler.model.databases import Databases, Seen
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Owned
-from norn_reconciler.model.records import Changes, Operation, ServiceRecord
+from norn_reconciler.model.records import Changes, Operation
 from norn_reconciler.model.snapshots import SnapshotRecord, SnapshotRecords, Sources
 from norn_reconciler.model.status import Event
 from norn_reconciler.model.work import Steps, Subject
 from norn_reconciler.snapshots import clients
 from norn_reconciler.snapshots.clients import Client
-from norn_reconciler.snapshots.copies import size_words
 from norn_reconciler.snapshots.dump import dump, restore, tables
 from norn_reconciler.snapshots.folder import Folder, digest
-from norn_reconciler.snapshots.work import own_database
+from norn_reconciler.snapshots.work import own_database, size_words
 
 KIND = "restore"
 
@@ -251,7 +250,7 @@ class RestoreWork:
         owned = dict(subject.owned[key])
         owned.pop(("database", beside(live.name, operation.id)), None)
         rows = {**owned, **swapped(owned, live, aside, at)}
-        service = ServiceRecord(None, subject.marks.get(key))
+        service = replace(subject.services[key], desired_digest=None)
         text = f"{live.name} is as in {given['snapshot']}; what was there is kept as {aside}"
         await steps.write(
             Changes(

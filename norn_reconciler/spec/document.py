@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from norn_reconciler.model.app import DeletionText
 from norn_reconciler.model.migrations import TIMEOUT
 from norn_reconciler.spec import duration
 from norn_reconciler.spec.tree import SourcedFloat, SourcedInt
@@ -201,6 +202,12 @@ class Spec(Part):
     repo: Repo | None = None
     services: dict[str, Any] = Field(
         default_factory=dict, description="the backing services that the app is given"
+    )
+    deletion: DeletionText = Field(
+        default="retain",
+        alias="deletionPolicy",
+        description="what becomes of the app's data when nobody asks for them any more; each "
+        "service may say otherwise",
     )
     secrets: tuple[Text, ...] = Field(default=(), description="names of secrets that it reads")
     migrations: Migrations | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from norn_reconciler.model.app import App, AppName, Section
+from norn_reconciler.model.app import App, AppName, Deletion, Section
 from norn_reconciler.model.records import SpecRecord
 from norn_reconciler.spec.checks import check_envelope, check_services, unknown_in_storage
 from norn_reconciler.spec.document import Spec, Storage
@@ -62,7 +63,7 @@ def load(content: Content, file: str, rules: Rules) -> Loaded:
             spec, sections = _check(report, rules)
             if spec is not None and not report.failed:
                 findings = ordered(report.findings)
-                app = App(AppName(spec.app), sections)
+                app = _app(spec, sections)
                 record = SpecRecord(
                     file,
                     content.digest,
@@ -93,7 +94,12 @@ def restore(record: SpecRecord, rules: Rules, raw: bytes = b"") -> Document | No
         return None
     if "@" in record.canonical:  # of a version that kept the user and password of a URL
         record = replace(record, canonical=spec.canonical())
-    return Document(App(AppName(spec.app), sections), spec, record, (), raw)
+    return Document(_app(spec, sections), spec, record, (), raw)
+
+
+def _app(spec: Spec, sections: Mapping[str, Section]) -> App:
+    deletion = {key: Deletion(s.deletion or spec.deletion) for key, s in sections.items()}
+    return App(AppName(spec.app), sections, deletion=deletion)
 
 
 def _decode(raw: bytes, file: str) -> tuple[str | None, Report]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from norn_reconciler.model.app import AppName
+from norn_reconciler.model.app import AppName, Deletion
 from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.inventory import Held, HeldState, Origin
 from norn_reconciler.model.migrations import Migrated, MigrationState
@@ -161,6 +161,7 @@ def service_row(service: str, app: AppName, record: ServiceRecord) -> Row:
         "desired_digest": record.desired_digest,
         "fingerprint": mark.fingerprint if mark else None,
         "generation": mark.generation if mark else None,
+        "deletion": record.deletion.value,
     }
 
 
@@ -168,7 +169,7 @@ def service_record(row: Row) -> ServiceRecord:
     mark = None
     if row["fingerprint"] is not None:
         mark = CredentialMark(row["fingerprint"], row["generation"])
-    return ServiceRecord(row["desired_digest"], mark)
+    return ServiceRecord(row["desired_digest"], mark, Deletion(row["deletion"]))
 
 
 def event_row(n: int, event: Event) -> Row:

@@ -29,14 +29,15 @@ INVENTORY = """
      ORDER BY service, app, kind, name
 """
 SERVICES = """
-    SELECT service, app, desired_digest, fingerprint, generation FROM reconciler.services
+    SELECT service, app, desired_digest, fingerprint, generation, deletion
+      FROM reconciler.services
      WHERE %(app)s::text IS NULL OR app = %(app)s
      ORDER BY service, app
 """
 MIGRATED = """
     SELECT app, revision, state, at, done, snapshot, error FROM reconciler.migrations ORDER BY app
 """
-META = "SELECT key_fingerprint, held, refused FROM reconciler.meta"
+META = "SELECT key_fingerprint, held, refused, doomed FROM reconciler.meta"
 REVISION = """
     SELECT version_num FROM reconciler.alembic_version
 """
@@ -107,13 +108,15 @@ PUT_INVENTORY = """
            (excluded.state, excluded.origin, excluded.server_id, excluded.settings)
 """
 PUT_SERVICES = """
-    INSERT INTO reconciler.services (service, app, desired_digest, fingerprint, generation)
-    SELECT service, app, desired_digest, fingerprint, generation
+    INSERT INTO reconciler.services
+           (service, app, desired_digest, fingerprint, generation, deletion)
+    SELECT service, app, desired_digest, fingerprint, generation, deletion
       FROM jsonb_to_recordset(%(rows)s::jsonb)
-        AS r(service text, app text, desired_digest text, fingerprint text, generation bigint)
+        AS r(service text, app text, desired_digest text, fingerprint text, generation bigint,
+             deletion text)
     ON CONFLICT (service, app) DO UPDATE
        SET desired_digest = excluded.desired_digest, fingerprint = excluded.fingerprint,
-           generation = excluded.generation, updated_at = now()
+           generation = excluded.generation, deletion = excluded.deletion, updated_at = now()
 """
 ADD_EVENTS = """
     INSERT INTO reconciler.events (event, severity, app, service, message, fields)
@@ -186,6 +189,11 @@ PUT_REFUSED = """
 PUT_HELD = """
     INSERT INTO reconciler.meta (held) VALUES (%(held)s)
     ON CONFLICT (singleton) DO UPDATE SET held = excluded.held
+"""
+
+PUT_DOOMED = """
+    INSERT INTO reconciler.meta (doomed) VALUES (%(doomed)s)
+    ON CONFLICT (singleton) DO UPDATE SET doomed = excluded.doomed
 """
 
 PUT_SNAPSHOTS = """
@@ -288,6 +296,14 @@ PUT_OPERATION = """
            finished_at = CASE WHEN %(state)s IN ('done', 'failed')
                               THEN coalesce(%(finished_at)s::timestamptz, now()) END
      WHERE id = %(id)s
+"""
+DESTROYED = """
+    SELECT DISTINCT 'app' AS kind, app AS value FROM reconciler.events
+     WHERE event = 'object.destroyed' AND at > now() - make_interval(secs => %(seconds)s)
+     UNION
+    SELECT 'digest', digest FROM reconciler.operations
+     WHERE kind = 'confirm' AND state = 'done' AND digest IS NOT NULL
+       AND finished_at > now() - interval '1 day'
 """
 LISTEN = "LISTEN norn_operations"
 PING = "SELECT 1"

@@ -80,7 +80,11 @@ class StoreReads:
     async def standing(self) -> Standing:
         """What holds for the whole folder."""
         rows = await self._read(queries.META)
-        return Standing(rows[0]["held"], tuple(rows[0]["refused"])) if rows else Standing()
+        return (
+            Standing(rows[0]["held"], tuple(rows[0]["refused"]), rows[0]["doomed"])
+            if rows
+            else Standing()
+        )
 
     async def events(self, app: AppName | None = None, limit: int = 50) -> Sequence[RecordedEvent]:
         """Newest first; of all apps when `app` is None."""
@@ -152,6 +156,11 @@ class StoreReads:
         }
         new: int = (await self._read(queries.REQUEST_OPERATION, values))[0]["id"]
         return new
+
+    async def destroyed(self, seconds: float) -> tuple[frozenset[AppName], frozenset[str]]:
+        rows = await self._read(queries.DESTROYED, {"seconds": seconds})
+        apps = frozenset(AppName(r["value"]) for r in rows if r["kind"] == "app")
+        return apps, frozenset(r["value"] for r in rows if r["kind"] == "digest")
 
     async def operation(self, id: int) -> Operation | None:
         rows = await self._read(queries.OPERATION, {"id": id})

@@ -52,6 +52,7 @@ class PostgresStore(StoreReads):
             # Nothing is written of an app any more once it is removed.
             {row["app"]: row["age"] for row in apps if row["state"] == AppState.REMOVED.value},
             {m.app: m for m in map(codec.migrated, migrated)},
+            meta[0]["doomed"] if meta else "",
         )
 
     async def claim(
@@ -151,14 +152,15 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
         yield queries.ADD_HEALTH_CHECKS, _rows(codec.health_row(h) for h in changes.health_checks)
     yield from _snapshots(changes)
     yield from _crons(changes)
-    if changes.migrated:
-        yield queries.PUT_MIGRATED, _rows(codec.migrated_row(m) for m in changes.migrated)
+    yield from _migrations(changes)
     if changes.forgotten:
         yield queries.FORGET, {"apps": sorted(changes.forgotten)}
     if changes.key_fingerprint:
         yield queries.PUT_KEY_FINGERPRINT, {"key_fingerprint": changes.key_fingerprint}
     if changes.held is not None:
         yield queries.PUT_HELD, {"held": codec.clean(changes.held)}
+    if changes.doomed is not None:
+        yield queries.PUT_DOOMED, {"doomed": codec.clean(changes.doomed)}
     if changes.refused is not None:
         yield queries.PUT_REFUSED, {"refused": codec.dumps(changes.refused)}
 
@@ -175,6 +177,11 @@ def _crons(changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
         yield queries.PUT_CRONS, _rows(codec.cron_row(c) for c in changes.crons)
     if changes.uncron:
         yield queries.DROP_CRONS, {"apps": sorted(changes.uncron)}
+
+
+def _migrations(changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    if changes.migrated:
+        yield queries.PUT_MIGRATED, _rows(codec.migrated_row(m) for m in changes.migrated)
 
 
 def _rows(rows: Iterable[codec.Row]) -> Mapping[str, Any]:

@@ -23,10 +23,12 @@ class RecordedEvent:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """held: the removal guard's word while it holds, else "". refused: what is wrong with files
-    that can't be used, `file:line:column: words [check]` each."""
+    that can't be used, `file:line:column: words [check]` each. doomed: the word on data that are
+    due to go, and wait for a person."""
 
     held: str = ""
     refused: tuple[str, ...] = ()
+    doomed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

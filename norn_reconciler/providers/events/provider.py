@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError
 from norn_reconciler.model.found import Found
-from norn_reconciler.model.inventory import ObjectKey, Owned
+from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Wanted
 from norn_reconciler.model.ports import Fence
@@ -19,6 +19,7 @@ from norn_reconciler.providers.events.acl import own_prefix, reader_acls, wanted
 from norn_reconciler.providers.events.actions import EventsAction
 from norn_reconciler.providers.events.apply import apply
 from norn_reconciler.providers.events.client import EventsClient
+from norn_reconciler.providers.events.destroy import delete_topic
 from norn_reconciler.providers.events.diagnose import diagnose
 from norn_reconciler.providers.events.endpoint import Endpoint
 from norn_reconciler.providers.events.observe import marked, names_norn_user, observe
@@ -26,7 +27,12 @@ from norn_reconciler.providers.events.plan import plan
 from norn_reconciler.providers.events.problems import reserved_user
 from norn_reconciler.providers.events.prove import Ground, fits, prove, trespass
 from norn_reconciler.providers.events.read import read_acls, read_topics
-from norn_reconciler.providers.events.section import EventsSection, refused_app_name, variable
+from norn_reconciler.providers.events.section import (
+    EventsSection,
+    Topic,
+    refused_app_name,
+    variable,
+)
 from norn_reconciler.providers.events.state import (
     MECHANISM,
     SERVICE,
@@ -49,6 +55,8 @@ class EventsProvider:
 
     key = SERVICE
     title = "Redpanda"
+    data = frozenset({TOPIC})
+    copied = False
     condition = "TopicsReady"
     section = EventsSection
 
@@ -176,7 +184,7 @@ class EventsProvider:
         mine = app.sections.get(SERVICE)
         other = neighbour.sections.get(SERVICE) if neighbour is not None else None
         reads = app.readable.get(SERVICE, frozenset())
-        topics = other.topics if isinstance(other, EventsSection) else ()
+        topics: tuple[Topic, ...] = other.topics if isinstance(other, EventsSection) else ()
         whose = neighbour.name if neighbour is not None else "norn-nobody"
         ground = Ground(
             app.name,
@@ -188,6 +196,14 @@ class EventsProvider:
         )
         async with self._logins:
             return await trespass(self._apps_way_in, credential.password, ground)
+
+    async def destroy(self, app: AppName, held: Held) -> str:
+        was = await delete_topic(self._client, held)
+        return "its records are gone" if was else "it was gone already"
+
+    async def leave(self, app: AppName, owned: Owned) -> Sequence[Held]:
+        """Its user went when its access was closed; one that was adopted stays."""
+        return list(owned.values())
 
     async def check(self) -> Health:
         started = time.monotonic()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from norn_reconciler.model.app import AppName, Claim
+from norn_reconciler.model.app import AppName, Claim, DeletionText
 from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.providers.events.acl import own_prefix
 from norn_reconciler.providers.events.state import TOPIC, USER
@@ -247,6 +247,12 @@ class EventsSection(BaseModel):
         default=None,  # refused by the validator, with a word why
         validate_default=True,
         description="topics that the app may read and write; an empty list is a user of its own",
+    )
+
+    deletion: DeletionText | None = Field(
+        None,
+        alias="deletionPolicy",
+        description="what becomes of the data when nobody asks for them any more",
     )
 
     def claims(self, app: AppName) -> frozenset[Claim]:

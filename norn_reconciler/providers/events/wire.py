@@ -17,6 +17,7 @@ from kafka.protocol.admin import (
     CreatePartitionsRequest,
     CreateTopicsRequest,
     DeleteAclsRequest,
+    DeleteTopicsRequest,
     DescribeAclsRequest,
     DescribeClusterRequest,
     DescribeConfigsRequest,
@@ -215,6 +216,11 @@ def create_topics_request(
         min_version=4,
         max_version=4,
     )
+
+
+def delete_topics_request(names: Sequence[str], timeout_ms: int) -> Any:
+    """By name: an older version has no other way, and a newer one no name in its answer else."""
+    return DeleteTopicsRequest(topic_names=list(names), timeout_ms=timeout_ms, max_version=5)
 
 
 def create_partitions_request(

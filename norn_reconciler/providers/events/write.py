@@ -119,7 +119,7 @@ async def alter_users(
 async def create_topics(client: EventsClient, actions: Sequence[CreateTopic]) -> Errors:
     from norn_reconciler.providers.events import wire  # noqa: PLC0415
 
-    request = wire.create_topics_request([a.spec for a in actions], _server_limit(client))
+    request = wire.create_topics_request([a.spec for a in actions], server_limit(client))
     failed = wire.by_name((await client.ask(request, controller=True)).topics, "name")
     errors: Errors = []
     for action in actions:
@@ -133,7 +133,7 @@ async def grow_partitions(client: EventsClient, actions: Sequence[GrowPartitions
     from norn_reconciler.providers.events import wire  # noqa: PLC0415
 
     counts = {action.name: action.partitions for action in actions}
-    request = wire.create_partitions_request(counts, _server_limit(client))
+    request = wire.create_partitions_request(counts, server_limit(client))
     failed = wire.by_name((await client.ask(request, controller=True)).results, "name")
     doubtful = [name for name, error in failed.items() if error.code == INVALID_PARTITIONS]
     # The same code says "has as many already" and "no such number".
@@ -184,6 +184,6 @@ def _fault(
     )
 
 
-def _server_limit(client: EventsClient) -> int:
+def server_limit(client: EventsClient) -> int:
     """Milliseconds the broker may take, so that its answer comes before the client gives up."""
     return int(client.endpoint.timeout * _SERVER_SHARE * 1000)

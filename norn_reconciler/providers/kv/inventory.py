@@ -44,7 +44,7 @@ def confirm(wanted: Wanted[Desired], observed: Observed, done: Sequence[KvAction
             rows[key] = kept
     if desired.namespace is not None and _reaches(user, desired.namespace):
         name = (NAMESPACE, desired.namespace)
-        rows[name] = replace(rows.get(name, Held(*name)), state=HeldState.OWNED)
+        rows[name] = replace(rows.get(name, Held(*name)), state=HeldState.OWNED, settings={})
     for name, row in list(rows.items()):
         if row.kind == NAMESPACE and row.name != desired.namespace and not _reaches(user, row.name):
             rows[name] = replace(row, state=HeldState.RETAINED)

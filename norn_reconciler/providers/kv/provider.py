@@ -10,7 +10,7 @@ from valkey.exceptions import ResponseError
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import ServiceError
 from norn_reconciler.model.found import Found
-from norn_reconciler.model.inventory import ObjectKey, Owned
+from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Wanted
 from norn_reconciler.model.ports import Fence
@@ -18,9 +18,17 @@ from norn_reconciler.model.secret import Credential
 from norn_reconciler.providers.kv import apply, diagnose, inventory, login, observe, plan, survey
 from norn_reconciler.providers.kv.actions import KvAction
 from norn_reconciler.providers.kv.client import KvClient
+from norn_reconciler.providers.kv.destroy import delete_keys
 from norn_reconciler.providers.kv.endpoint import Endpoint
 from norn_reconciler.providers.kv.section import KvSection
-from norn_reconciler.providers.kv.state import SERVICE, USER, Desired, Observed, sha256_of
+from norn_reconciler.providers.kv.state import (
+    NAMESPACE,
+    SERVICE,
+    USER,
+    Desired,
+    Observed,
+    sha256_of,
+)
 
 
 class KvProvider:
@@ -33,6 +41,8 @@ class KvProvider:
     key = SERVICE
     title = "Valkey"
     condition = "KeyspaceReady"
+    data = frozenset({NAMESPACE})
+    copied = False
 
     def __init__(
         self,
@@ -130,6 +140,14 @@ class KvProvider:
         return await login.trespass(
             client.endpoint, client.seconds, app.name, credential.password, foreign
         )
+
+    async def destroy(self, app: AppName, held: Held) -> str:
+        count = await delete_keys(self._client, held.name)
+        return f"{count} key{'' if count == 1 else 's'} deleted"
+
+    async def leave(self, app: AppName, owned: Owned) -> Sequence[Held]:
+        """Its user went when its access was closed; one that was adopted stays."""
+        return list(owned.values())
 
     async def check(self) -> Health:
         began = time.perf_counter()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from norn_reconciler.model.app import AppName, Claim
+from norn_reconciler.model.app import AppName, Claim, DeletionText
 from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.providers.kv.rules import KEYSPACE
 
@@ -136,6 +136,12 @@ class KvSection(BaseModel):
         max_length=_MOST_CHANNELS,
         description="patterns for PSUBSCRIBE below the namespace: jobs.* is <namespace>:jobs.*; "
         "__keyspace@0__:* tells of changes to the app's own keys",
+    )
+
+    deletion: DeletionText | None = Field(
+        None,
+        alias="deletionPolicy",
+        description="what becomes of the data when nobody asks for them any more",
     )
 
     def claims(self, app: AppName) -> frozenset[Claim]:

@@ -57,6 +57,19 @@ class RetainDatabase(PostgresAction):
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnDatabase(PostgresAction):
+    """Gives a database that is in the trash its name back: its app asks for it again."""
+
+    aside: str
+
+    verb: ClassVar[str] = "return"
+    phase: ClassVar[int] = Phase.RETURN
+
+    def summary(self) -> str:
+        return f"ALTER DATABASE {quoted(self.aside)} RENAME TO {quoted(self.name)}"
+
+
+@dataclass(frozen=True, slots=True)
 class DropInvalidDatabase(PostgresAction):
     """Clears away what an interrupted DROP left: the server lets nobody in, the data is gone."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 
+from norn_reconciler.model import trash
 from norn_reconciler.model.inventory import Held, HeldState, Origin, Owned
 from norn_reconciler.model.plan import Wanted
 from norn_reconciler.providers.postgres.actions import PostgresAction
@@ -86,6 +87,32 @@ def database_standing(wanted: Wanted[Desired], observed: Observed) -> Standing:
     return Standing.FOREIGN if row is None else Standing.OURS
 
 
+def wanted_back(wanted: Wanted[Desired], observed: Observed) -> Held | None:
+    """The row of a database in the trash that the spec asks for again: the one that was thrown away
+    last, where nothing else has its name."""
+    name = wanted.desired.database
+    if name is None or (DATABASE, name) in wanted.owned:
+        return None
+    rows = [
+        row
+        for row in held_databases(wanted.owned)
+        if row.settings.get(trash.FROM) == name
+        and (there := observed.by_oid(row.server_id)) is not None
+        and (there.name == name or name not in observed.databases)
+    ]
+    return max(rows, key=lambda row: row.settings[trash.AT], default=None)
+
+
+def returned(wanted: Wanted[Desired], observed: Observed) -> Wanted[Desired]:
+    """With its row under its own name, as it is once it is called so again."""
+    row = wanted_back(wanted, observed)
+    if row is None:
+        return wanted
+    back = trash.returned(row)
+    rows = {key: held for key, held in wanted.owned.items() if key != row.key}
+    return replace(wanted, owned={**rows, back.key: back})
+
+
 def remembered(wanted: Wanted[Desired]) -> frozenset[str]:
     """Readers that were let in, until they are seen to be out."""
     row = wanted.owned.get((GROUP, wanted.desired.group))
@@ -103,6 +130,9 @@ def confirm(
     wanted: Wanted[Desired], observed: Observed, done: Sequence[PostgresAction]
 ) -> dict[tuple[str, str], Held]:
     """The rows as they should be now. See Provider.confirm."""
+    row = wanted_back(wanted, observed)
+    if row is not None and observed.databases.get(wanted.desired.database or "") is not None:
+        wanted = returned(wanted, observed)
     rows: dict[tuple[str, str], Held] = {}
     inside = {action.name: _inside(action.name, done) for action in done}
     for key, row in wanted.owned.items():

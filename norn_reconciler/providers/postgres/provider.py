@@ -10,7 +10,7 @@ from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.databases import Databases
 from norn_reconciler.model.errors import ServiceError, Unavailable
 from norn_reconciler.model.found import Found
-from norn_reconciler.model.inventory import ObjectKey, Owned
+from norn_reconciler.model.inventory import Held, ObjectKey, Origin, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Problem, Severity, Wanted
 from norn_reconciler.model.ports import Fence
@@ -26,7 +26,15 @@ from norn_reconciler.providers.postgres.section import (
     refused_app_name,
     refused_database,
 )
-from norn_reconciler.providers.postgres.state import DATABASE, SERVICE, Desired, Observed
+from norn_reconciler.providers.postgres.state import (
+    DATABASE,
+    GROUP,
+    ROLE,
+    SERVICE,
+    Desired,
+    Observed,
+    group_name,
+)
 
 if TYPE_CHECKING:
     from norn_reconciler.providers.postgres.wire import Wire
@@ -48,6 +56,8 @@ class PostgresProvider:
     key = SERVICE
     title = "PostgreSQL"
     condition = "DatabaseReady"
+    data = frozenset({DATABASE})
+    copied = True
     section = PostgresSection
 
     def __init__(
@@ -191,6 +201,20 @@ class PostgresProvider:
             closed.insert(0, other.database)
         return await self._wire.trespass(desired, desired.database or "", closed)
 
+    async def destroy(self, app: AppName, held: Held) -> str:
+        seen = await self._wire.whole.seen(held.name)
+        if seen is None or seen.id != held.server_id:
+            return "it was gone already"
+        await self._wire.whole.drop(seen)
+        return f"{seen.size} bytes"
+
+    async def leave(self, app: AppName, owned: Owned) -> Sequence[Held]:
+        """The group of its readers first: that one may be granted to the role."""
+        for key in ((GROUP, group_name(app)), (ROLE, app)):
+            if (held := owned.get(key)) is not None and held.origin is Origin.MADE:
+                await self._wire.whole.drop_role(held.name)
+        return [held for held in owned.values() if held.origin is Origin.ADOPTED]
+
     def whole(self) -> Databases:
         return self._wire.whole
 
@@ -201,10 +225,12 @@ class PostgresProvider:
     async def version(self) -> int:
         return await self._wire.version()
 
-    async def look(self, app: App, credential: Credential) -> Source:
-        database = self.database(app)
-        assert database is not None, "asked first"
-        return await self._wire.source(app.name, credential, database[1])
+    async def look(self, app: App, credential: Credential, database: str | None = None) -> Source:
+        if database is None:
+            own = self.database(app)
+            assert own is not None, "asked first"
+            database = own[1]
+        return await self._wire.source(app.name, credential, database)
 
     async def entry(self, app: AppName, credential: Credential, database: str) -> Source:
         return await self._wire.entry(app, credential, database)

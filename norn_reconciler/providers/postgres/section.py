@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from norn_reconciler.model.app import AppName, Claim
+from norn_reconciler.model.app import AppName, Claim, DeletionText
 from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.providers.postgres.state import DATABASE, MAX_NAME, group_name
 
@@ -156,6 +156,12 @@ class PostgresSection(BaseModel):
         (),
         max_length=_MOST_READERS,
         description="other apps that may read all of the database, and write nothing there",
+    )
+
+    deletion: DeletionText | None = Field(
+        None,
+        alias="deletionPolicy",
+        description="what becomes of the data when nobody asks for them any more",
     )
 
     def claims(self, app: AppName) -> frozenset[Claim]:

@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from typing import LiteralString
 
 import psycopg
-from psycopg.sql import SQL, Composable, Identifier
+from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from norn_reconciler.model.databases import Seen
 from norn_reconciler.model.errors import Rejected
 from norn_reconciler.model.secret import Secret
+from norn_reconciler.providers.postgres import verifier
 from norn_reconciler.providers.postgres.client import Connection, connect
 from norn_reconciler.providers.postgres.faults import translate
 from norn_reconciler.providers.postgres.state import SERVICE
@@ -31,6 +32,23 @@ _INSIDE = """
 SELECT a.pid, coalesce(r.rolname, '?')
   FROM pg_stat_get_activity(NULL) a LEFT JOIN pg_roles r ON r.oid = a.usesysid
  WHERE a.datid = ANY (%s::oid[]) AND a.usesysid IS NOT NULL
+"""
+# What it owns, by database; shared objects (databases, tablespaces) have none. What is in its own
+# ones is gone with them.
+_OWNED = """
+SELECT coalesce(d.datname, 'the server itself'), count(*)::int
+  FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
+ WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s AND s.deptype = 'o'
+ GROUP BY 1 ORDER BY 1
+"""
+_RIGHTS = """
+SELECT DISTINCT d.datname FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+ WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s ORDER BY 1
+"""
+_HELD = """
+SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE database = %(name)s
+ UNION ALL SELECT 'subscription ' || subname FROM pg_subscription WHERE subdbid = %(id)s::oid
+ ORDER BY 1
 """
 _PREPARED = """
 SELECT count(*)::int FROM pg_prepared_xacts x JOIN pg_database d ON d.datname = x.database
@@ -82,26 +100,84 @@ class WholeDatabases:
                 if open:
                     await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", name)
 
+    @asynccontextmanager
+    async def entered(self, seen: Seen, password: Secret | None) -> AsyncIterator[None]:
+        """Whatever cuts the block off leaves it to the lanes to shut it again: they do so to
+        whatever is only retained."""
+        try:
+            async with self._admin(seen.name) as conn:
+                await _same(conn, seen)
+                await _droppable(conn, seen)
+                if password is not None:
+                    stored = await asyncio.to_thread(verifier.make, password)
+                    await conn.execute(
+                        SQL("ALTER ROLE {} LOGIN PASSWORD {} VALID UNTIL 'infinity'").format(
+                            Identifier(seen.owner), Literal(stored)
+                        )
+                    )
+                await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", seen.name)
+            yield
+        finally:
+            async with self._admin(seen.name) as conn:
+                if password is not None:
+                    await _do(conn, "ALTER ROLE {} NOLOGIN", seen.owner)
+                await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS false", seen.name)
+                await _end_sessions(conn, [seen])
+
+    async def drop_role(self, name: str) -> None:
+        """A login role, or the group of a database's readers, with the rights that it has anywhere.
+        Again, it does nothing. Raises Rejected where it owns something still."""
+        async with self._admin(name) as conn:
+            row = await (
+                await conn.execute("SELECT oid FROM pg_roles WHERE rolname = %s", [name])
+            ).fetchone()
+            if row is None:
+                return
+            owned = await (await conn.execute(_OWNED, [row[0]])).fetchall()
+            inside = await (await conn.execute(_RIGHTS, [row[0]])).fetchall()
+            member = await conn.execute("SELECT pg_has_role(%s::oid, 'USAGE')", [row[0]])
+            if not (await member.fetchone() or (False,))[0]:
+                # Else its rights are not norn's to take: 15 makes nobody a member by itself.
+                await _do(conn, "GRANT {} TO CURRENT_USER", name)
+        if owned:
+            where = ", ".join(f"{count} in {place}" for place, count in owned)
+            raise Rejected(
+                SERVICE,
+                f"role {name} owns objects outside of its own database: {where}",
+                object=name,
+                remedy="give them to somebody else (ALTER … OWNER TO), or drop them there",
+            )
+        for (place,) in inside:
+            # Its rights there: nothing of it is owned, so nothing is dropped.
+            async with self._admin(name, place) as conn:
+                await _do(conn, "DROP OWNED BY {}", name)
+        async with self._admin(name) as conn, conn.transaction():
+            await _do(conn, "DROP OWNED BY {}", name)
+            await _do(conn, "DROP ROLE {}", name)
+
     async def drop(self, seen: Seen) -> None:
         async with self._admin(seen.name) as conn:
             if (found := await _seen(conn, seen.name)) is None:
                 return
             await _same(conn, seen)
+            await _droppable(conn, seen)
             await _do(conn, "ALTER DATABASE {} IS_TEMPLATE false", found.name)
             await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS false", found.name)
             await _end_sessions(conn, [found])
             await _do(conn, "DROP DATABASE {} WITH (FORCE)", found.name)
 
     @asynccontextmanager
-    async def _admin(self, name: str) -> AsyncIterator[Connection]:
-        """A connection of its own: what takes minutes must not keep the lanes waiting."""
+    async def _admin(self, name: str, database: str = "postgres") -> AsyncIterator[Connection]:
+        """A connection of its own: what takes minutes must not keep the lanes waiting. name: what
+        it is about, for errors. In another database than `postgres` nothing of its owner's may
+        run: every name that is resolved there is the server's."""
         options = (
             f"-c search_path=pg_catalog -c role=none -c statement_timeout={int(_LONG * 1000)}"
             f" -c lock_timeout={int(self._seconds * 1000)}"
         )
         try:
             conn = await connect(
-                self._url, self._name, options, seconds=self._seconds, database="postgres"
+                self._url, self._name, options, seconds=self._seconds, dbname=database
             )
             try:
                 yield conn
@@ -152,17 +228,36 @@ async def _shut(conn: Connection, *databases: Seen, reopen: Seen | None) -> Asyn
         raise
 
 
+async def _droppable(conn: Connection, seen: Seen) -> None:
+    """Before any trouble is taken. Raises Rejected with what holds it."""
+    row = await (await conn.execute(_PREPARED, [[int(seen.id)]])).fetchone()
+    if row is not None and row[0]:
+        raise _prepared(seen.name, row[0])
+    held = await (await conn.execute(_HELD, {"name": seen.name, "id": int(seen.id)})).fetchall()
+    if held:
+        raise Rejected(
+            SERVICE,
+            f"{', '.join(name for (name,) in held)} hold database {seen.name}",
+            object=seen.name,
+            remedy="drop them first: pg_drop_replication_slot, or DROP SUBSCRIPTION in it",
+        )
+
+
+def _prepared(names: str, count: int) -> Rejected:
+    return Rejected(
+        SERVICE,
+        f"prepared transactions hold {names} ({count})",
+        remedy="see pg_prepared_xacts: COMMIT PREPARED or ROLLBACK PREPARED each of them there",
+    )
+
+
 async def _end_sessions(conn: Connection, databases: Collection[Seen]) -> None:
     """Raises Rejected where something stays that lets the server neither rename nor drop."""
     ids = [int(database.id) for database in databases]
     names = ", ".join(database.name for database in databases)
     row = await (await conn.execute(_PREPARED, [ids])).fetchone()
     if row is not None and row[0]:
-        raise Rejected(
-            SERVICE,
-            f"prepared transactions hold {names} ({row[0]})",
-            remedy="see pg_prepared_xacts: COMMIT PREPARED or ROLLBACK PREPARED each of them there",
-        )
+        raise _prepared(names, row[0])
     stays: set[str] = set()
     for _ in range(_TRIES):
         inside = await (await conn.execute(_INSIDE, [ids])).fetchall()

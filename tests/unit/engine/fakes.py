@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from norn_reconciler.model.app import App, AppName, Claim
+from norn_reconciler.model.app import App, AppName, Claim, DeletionText
 from norn_reconciler.model.errors import ServiceError, StoreUnavailable
 from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Owned
@@ -24,6 +24,7 @@ class Box:
 
     names: tuple[str, ...]
     readers: tuple[str, ...] = ()
+    deletion: DeletionText | None = None
 
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset(Claim("box", name) for name in self.names)
@@ -249,6 +250,21 @@ class MemoryStore:
     async def update_operation(self, epoch: int, operation: Operation) -> None:
         self._answer()
         self.operations[operation.id] = operation
+
+    async def request(self, operation: Operation) -> int:
+        self._answer()
+        number = max(self.operations, default=0) + 1
+        self.operations[number] = replace(operation, id=number)
+        return number
+
+    async def operation(self, id: int) -> Operation | None:
+        self._answer()
+        return self.operations.get(id)
+
+    async def destroyed(self, seconds: float) -> tuple[frozenset[AppName], frozenset[str]]:
+        told = [e for c in self.changes for e in c.events if e.event == "object.destroyed"]
+        done = [o for o in self.operations.values() if o.kind == "confirm" and o.state == "done"]
+        return frozenset(e.app for e in told if e.app), frozenset(o.digest or "" for o in done)
 
     async def generations(self, app: AppName) -> Sequence[Generation]:
         """Every one that was ever written."""

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.snapshots.clients import Client, chosen
-from norn_reconciler.snapshots.copies import size_words
 from norn_reconciler.snapshots.folder import Folder
 from norn_reconciler.snapshots.names import SnapshotName, named, parsed
 from norn_reconciler.snapshots.retention import Kept, Limits, expired, last_good
+from norn_reconciler.snapshots.work import size_words
 
 NOW = datetime(2026, 1, 31, 8, 0, 0, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
-from norn_reconciler.model.app import AppName, Claim
+from norn_reconciler.model.app import AppName, Claim, DeletionText
 from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.spec.load import Document, Loaded, load
 from norn_reconciler.spec.read import Content, Stamp
@@ -33,6 +33,7 @@ class DbSection(BaseModel):
     size: int = 1
     also: list[str] = []
     readers: list[str] = []
+    deletion: DeletionText | None = None
 
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("db.name", self.name), *(Claim("db.name", n) for n in self.also)})
@@ -51,6 +52,7 @@ class SpaceSection(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     prefix: str
+    deletion: DeletionText | None = None
 
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("space", self.prefix, prefix=True)})

@@ -87,7 +87,8 @@ def test_every_field_is_explained() -> None:
     wanted = set(fields(Spec)) | {"services.storage.bucket", "services.storage.provider"}
     for key, registration in REGISTRY.items():
         model = registration.section()
-        wanted |= {f"services.{key}.{name}" for name in model.model_fields}  # type: ignore[attr-defined]
+        parts = model.model_fields.items()  # type: ignore[attr-defined]
+        wanted |= {f"services.{key}.{info.alias or name}" for name, info in parts}
     rows = set(re.findall(r"^\| `([^`]+)` \|", PAGE.split("\n## Findings\n")[0], re.MULTILINE))
     assert wanted - rows == set()
     assert {r for r in rows - wanted if not r.startswith("services.events.topics[]")} == set()

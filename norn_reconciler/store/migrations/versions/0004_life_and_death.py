@@ -1,6 +1,6 @@
 """What is needed to take something back: each generation of an app's spec, which of them is in
-force in place of its file's, which generation a rollout was of;
-and how the last migration of each app's database ended."""
+force in place of its file's, and which generation a rollout was of. What an app's spec said last of
+the end of its data. And how the last migration of its database ended."""
 
 from alembic import op
 
@@ -25,6 +25,8 @@ def upgrade() -> None:
         " SELECT app, generation, canonical, updated_at FROM reconciler.apps"
     )
     op.execute("ALTER TABLE reconciler.apps ADD COLUMN pinned bigint")
+    op.execute("ALTER TABLE reconciler.services ADD COLUMN deletion text NOT NULL DEFAULT 'retain'")
+    op.execute("ALTER TABLE reconciler.meta ADD COLUMN doomed text NOT NULL DEFAULT ''")
     op.execute("ALTER TABLE public.deployments ADD COLUMN reconciler_generation bigint")
     op.execute(
         """
