@@ -8,7 +8,7 @@ import hashlib
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -153,11 +153,13 @@ async def parts(
         removed=snapshot.removed,
     )
     specs.learn(snapshot.apps)
-    kinds = (
-        *snapshotting.works_of(settings, providers, store),
-        *jobbing.works_of(settings, providers, store),
-    )
-    works = Works(book, store, fence, kinds, alone=engine.alone)
+
+    def wanted() -> Iterable[App]:
+        return [entry.app for entry in book.entries.values()]
+
+    copying = snapshotting.works_of(settings, providers, store, wanted)
+    commands = jobbing.works_of(settings, providers, copying)
+    works = Works(book, store, fence, (*copying, *commands), alone=engine.alone)
     data = {k: p.data for k, p in providers.items() if isinstance(p, Destroys)}
     reaping = Reaping(data, settings.trash_days * 86400, limits)
     reaper = Reaper(book, store, reaping, Backoff(random.random), snapshot.doomed)

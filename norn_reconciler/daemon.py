@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import resource
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from norn_reconciler import __version__, compose, logs, specs_folder
 from norn_reconciler.engine import migrations, timetable
 from norn_reconciler.engine.operations import Operations
+from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.errors import (
     KeyMismatch,
     LeaseHeld,
@@ -24,9 +25,10 @@ from norn_reconciler.model.errors import (
     expected,
 )
 from norn_reconciler.model.ports import AnyProvider
-from norn_reconciler.model.records import Lease
+from norn_reconciler.model.records import Changes, Lease, Operation
 from norn_reconciler.notify import Notifier
 from norn_reconciler.settings import Settings
+from norn_reconciler.snapshots import work as snapshots
 from norn_reconciler.spec import watch
 from norn_reconciler.store import lease as leases
 from norn_reconciler.store.fence import LeaseFence
@@ -304,6 +306,7 @@ class Daemon:
                 rows = await self._store.crons()
                 async with work.book.turn:
                     await work.book.write(timetable.moved(work.book, rows, datetime.now(UTC)))
+                await self._copy(work, rows)
                 await work.reaper.look()
             except LeaseLost:
                 raise
@@ -313,6 +316,20 @@ class Daemon:
                 logs.get().warning(logs.CRON_REFUSED, error=str(fault))
                 pause = REFUSED
             await asyncio.sleep(pause)
+
+    async def _copy(self, work: compose.Parts, rows: Sequence[CronState]) -> None:
+        """Ask for the copies that are due. Killed between the two writes it asks once more, and
+        not while the first is under way."""
+        due = timetable.copies_due(work.book, rows, datetime.now(UTC))
+        if not due:
+            return
+        kind = snapshots.KIND
+        pending = {o.app for o in await self._store.pending_operations() if o.kind == kind}
+        for app, row in due:
+            if app not in pending:
+                await self._store.request(Operation(0, kind, app, requested_by="schedule"))
+            async with work.book.turn:
+                await work.book.write(Changes(crons=[row]))
 
     async def _migrate(self, work: compose.Parts, looked: asyncio.Event) -> None:
         """Ask for each migration that is due, once."""

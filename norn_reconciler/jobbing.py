@@ -12,25 +12,24 @@ from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.secret import DUE, LOST
-from norn_reconciler.model.snapshots import SnapshotRecords
 from norn_reconciler.model.work import LongWork, Subject
 from norn_reconciler.settings import Settings
-from norn_reconciler.snapshots.work import own_database
-from norn_reconciler.snapshotting import snapshots_of, sources_of
+from norn_reconciler.snapshots.work import SnapshotWork, own_database
+from norn_reconciler.snapshotting import sources_of
 from norn_reconciler.spec import plain
 
 _SHOWN = 8  # characters: shorter values of `env` hide nothing, and masking them would hide much
 
 
 def works_of(
-    settings: Settings, providers: Mapping[str, AnyProvider], records: SnapshotRecords
+    settings: Settings, providers: Mapping[str, AnyProvider], copying: Sequence[LongWork]
 ) -> Sequence[LongWork]:
-    """The kinds of long work that run an app's command."""
+    """The kinds of long work that run an app's command. copying: those that are about copies."""
     return (
         MigrateWork(
             settings.migrations,
             commands_of(settings),
-            snapshots_of(settings, providers, records),
+            next(work for work in copying if isinstance(work, SnapshotWork)),
             given_of(settings, providers),
         ),
     )

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from norn_reconciler.model.app import App, AppName
@@ -18,7 +18,7 @@ from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import AppRecord
 from norn_reconciler.model.secret import Credential
-from norn_reconciler.model.snapshots import SnapshotRecords, Source, Sources
+from norn_reconciler.model.snapshots import SnapshotRecords, Source, Sources, habit_of
 from norn_reconciler.model.teardown import Destroys
 from norn_reconciler.model.work import LongWork
 from norn_reconciler.providers import REGISTRY
@@ -43,34 +43,35 @@ def folder_of(settings: Settings) -> Folder:
 
 
 def works_of(
-    settings: Settings, providers: Mapping[str, AnyProvider], records: SnapshotRecords
+    settings: Settings,
+    providers: Mapping[str, AnyProvider],
+    records: SnapshotRecords,
+    apps: Callable[[], Iterable[App]],
 ) -> Sequence[LongWork]:
-    """The kinds of long work that are about copies."""
+    """The kinds of long work that are about copies. apps: those that are wanted, whenever it is
+    asked."""
     folder = folder_of(settings)
     sources, databases = sources_of(providers), databases_of(providers)
+
+    def limits() -> Limits:
+        own = {
+            database[1]: habit.keep
+            for app in apps()
+            if (habit := habit_of(app)) is not None
+            and habit.keep is not None
+            and (database := sources.database(app)) is not None
+        }
+        return Limits(settings.snapshots_keep, settings.snapshots_keep_days, own)
+
+    pruning = Pruning(folder, records, limits)
+    copier = Copier(folder, sources, commit_of(settings.specs_dir))
     destroyers = {k: p for k, p in providers.items() if isinstance(p, Destroys)}
     return (
-        snapshots_of(settings, providers, records),
-        PruneWork(folder, pruning_of(settings, records)),
+        SnapshotWork(copier, pruning),
+        PruneWork(folder, pruning),
         RestoreWork(folder, sources, databases, records),
-        TeardownWork(copier_of(settings, providers), databases, records, destroyers),
+        TeardownWork(copier, databases, records, destroyers),
     )
-
-
-def snapshots_of(
-    settings: Settings, providers: Mapping[str, AnyProvider], records: SnapshotRecords
-) -> SnapshotWork:
-    return SnapshotWork(copier_of(settings, providers), pruning_of(settings, records))
-
-
-def pruning_of(settings: Settings, records: SnapshotRecords) -> Pruning:
-    limits = Limits(settings.snapshots_keep, settings.snapshots_keep_days)
-    return Pruning(folder_of(settings), records, limits)
-
-
-def copier_of(settings: Settings, providers: Mapping[str, AnyProvider]) -> Copier:
-    commit = commit_of(settings.specs_dir)
-    return Copier(folder_of(settings), sources_of(providers), commit)
 
 
 def sources_of(providers: Mapping[str, AnyProvider]) -> Sources:

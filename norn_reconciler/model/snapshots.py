@@ -31,6 +31,28 @@ class SnapshotRecord:
     made_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """How often an app's database is copied, and how many copies are kept. schedule: a cron
+    expression. keep: None where the settings say."""
+
+    schedule: str
+    keep: int | None = None
+
+
+@runtime_checkable
+class Copied(Protocol):
+    """A section whose data are copied by the clock."""
+
+    def habit(self) -> Habit | None: ...
+
+
+def habit_of(app: App) -> Habit | None:
+    """What the app's spec says of it."""
+    sections = (s for s in app.sections.values() if isinstance(s, Copied))
+    return next((habit for s in sections if (habit := s.habit()) is not None), None)
+
+
 class SnapshotRecords(Protocol):
     async def snapshots(self, app: AppName | None = None) -> Sequence[SnapshotRecord]:
         """Newest first; of all apps when `app` is None. Raises StoreUnavailable."""

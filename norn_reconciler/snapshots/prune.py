@@ -27,7 +27,7 @@ class Pruning:
         self,
         folder: Folder,
         records: SnapshotRecords,
-        limits: Limits,
+        limits: Callable[[], Limits],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._folder = folder
@@ -73,7 +73,7 @@ class Pruning:
         }
         read = set(sure)
         while True:
-            gone = expired(found.values(), self._limits, self._now())
+            gone = expired(found.values(), self._limits(), self._now())
             concerned = {found[name].database for name in gone}
             stays = [
                 kept.name

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """keep: how many good ones of a database; 1 or more. days: how old one may become."""
+    """keep: how many good ones of a database; 1 or more. days: how old one may become. own: those
+    of some databases, in place of `keep`."""
 
     keep: int
     days: float
+    own: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,15 @@ def expired(found: Iterable[Kept], limits: Limits, now: datetime) -> frozenset[s
     stays, and where none is good all do: then the folder is more likely away than empty. One that
     is not good takes no good one's place."""
     gone: set[str] = set()
-    for snapshots in _by_database(found).values():
+    for database, snapshots in _by_database(found).items():
+        keep = limits.own.get(database, limits.keep)
         if not any(s.good for s in snapshots):
             continue
         newer = 0  # good ones
         for snapshot in snapshots:
             last_good = snapshot.good and newer == 0
             old = now - snapshot.made_at > timedelta(days=limits.days)
-            if not last_good and (old or newer >= limits.keep):
+            if not last_good and (old or newer >= keep):
                 gone.add(snapshot.name)
             newer += snapshot.good
     return frozenset(gone)

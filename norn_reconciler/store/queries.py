@@ -233,6 +233,11 @@ PUT_CRONS = """
         INSERT (app, schedule, paused, next_run_at, updated_at)
         VALUES (r.app, r.schedule, r.paused, r.next_run_at, now())
 """
+PAUSE_CRON = """
+    UPDATE public.cron_states SET paused = %(paused)s, updated_at = now()
+     WHERE app::text = %(row)s
+    RETURNING 1 AS done
+"""
 DROP_CRONS = "DELETE FROM public.cron_states WHERE app::text = ANY (%(apps)s)"
 
 # Retention, a batch a statement.

@@ -140,6 +140,10 @@ class StoreReads:
         """The versions of its spec that norn_db has, newest first."""
         return [Generation(**row) for row in await self._read(queries.GENERATIONS, {"app": app})]
 
+    async def pause_cron(self, row: str, paused: bool) -> bool:
+        """Whether there is such a row. Needs no lease: this column is anybody's."""
+        return bool(await self._read(queries.PAUSE_CRON, {"row": row, "paused": paused}))
+
     async def lease_holder(self) -> LeaseState:
         row = (await self._read(queries.LEASE))[0]
         return LeaseState(row["holder"], row["epoch"], row["expires_at"], row["expired"])

@@ -54,3 +54,57 @@ def test_apps_are_served_whatever_became_of_the_table(norn_on_postgres: Warm, na
         norn.write("second.yaml", spec(app, kv=False, events=False))
         norn.until_ready(app)
         assert not daemon.events("store.lost")
+
+
+def test_copies_are_made_by_the_clock_once_for_a_time_and_as_many_kept_as_asked(
+    norn_on_postgres: Warm, name
+) -> None:
+    norn, app = norn_on_postgres, name("copied")
+    text = spec(app, kv=False, events=False)
+    snapshots = "    snapshots: {{schedule: '{at}', keep: 2}}\n"
+    norn.write("copied.yaml", text + snapshots.format(at="15 3 * * *"))
+
+    def made() -> list[str]:
+        return [s["name"] for s in norn.json("snapshot", "list", app)["snapshots"]]
+
+    def due() -> None:
+        with psycopg.connect(norn.norn_db, autocommit=True) as conn:
+            conn.execute(
+                "UPDATE cron_states SET next_run_at = now() - interval '3 days' WHERE app = %s",
+                [f"{app}:snapshot"],
+            )
+
+    def row() -> dict[str, object]:
+        return next(r for r in norn.json("cron", "list")["crons"] if r["app"] == f"{app}:snapshot")
+
+    def ended(count: int) -> bool:
+        rows = norn.rows("SELECT state FROM reconciler.operations WHERE requested_by = 'schedule'")
+        return [r["state"] for r in rows] == ["done"] * count
+
+    with norn.daemon() as daemon:
+        norn.until_ready(app)
+        until(lambda: norn.rows("SELECT 1 FROM cron_states"), told=norn.story)
+        assert datetime.fromisoformat(str(row()["next_run_at"])) > datetime.now(UTC)
+        due()
+        until(lambda: ended(1), told=norn.story)
+        until(lambda: datetime.fromisoformat(str(row()["next_run_at"])) > datetime.now(UTC))
+        (first,) = made()
+        norn.run("cron", "pause", app, "--snapshots")
+        due()
+        assert row()["paused"] is True
+        daemon.kill()
+    with norn.daemon():
+        norn.until_ready(app)
+        assert ended(1), "paused"
+        norn.run("cron", "resume", app, "--snapshots")
+        until(lambda: ended(2), told=norn.story)
+        for count in (3, 4):
+            due()
+            until(lambda count=count: ended(count), told=norn.story)  # type: ignore[misc]
+        assert len(made()) == 2, "three days late are one copy, and two are kept"
+        assert first not in made()
+        norn.write("copied.yaml", text)
+        until(lambda: not norn.rows("SELECT 1 FROM cron_states"), told=norn.story)
+    done = norn.ended("cron", "pause", app, "--snapshots")
+    assert done.returncode == 1
+    assert "norn cron list" in done.stderr

@@ -11,12 +11,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from norn_reconciler import schedules
 from norn_reconciler.model.app import AppName, Claim, DeletionText
 from norn_reconciler.model.inventory import Held, ObjectKey
+from norn_reconciler.model.snapshots import Habit
 from norn_reconciler.providers.postgres.state import DATABASE, MAX_NAME, group_name
 
 _CHECK = "services.postgres.database"
 _READERS = "services.postgres.readers"
+_SNAPSHOTS = "services.postgres.snapshots"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _RESERVED_DATABASES = frozenset({"postgres", "template0", "template1", "norn_db"})
 _RESERVED_ROLES = frozenset({"postgres", "public", "none", "norn", "norn_admin", "norn_keeper"})
@@ -123,6 +126,31 @@ def _readers(value: object, info: ValidationInfo) -> object:
     return tuple(sorted(set(value)))
 
 
+def _schedule(value: object) -> object:
+    if not isinstance(value, str):
+        return value  # the type check that follows has the word
+    try:
+        schedules.parse(value)
+    except ValueError as fault:
+        raise PydanticCustomError(
+            f"{_SNAPSHOTS}.schedule.format", "schedule: {why}", {"why": str(fault)}
+        ) from fault
+    return value
+
+
+class Snapshots(BaseModel):
+    """`services.postgres.snapshots`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    schedule: Annotated[str, BeforeValidator(_schedule)] = Field(
+        description="cron expression in UTC: when the database is copied"
+    )
+    keep: int | None = Field(
+        None, ge=1, le=10_000, description="how many good copies of it are kept"
+    )
+
+
 def _require_database(schema: dict[str, Any]) -> None:
     schema["required"] = ["database"]
     schema["properties"]["database"].pop("default", None)
@@ -163,6 +191,14 @@ class PostgresSection(BaseModel):
         alias="deletionPolicy",
         description="what becomes of the data when nobody asks for them any more",
     )
+
+    snapshots: Snapshots | None = Field(
+        None, description="copies of the database that are made by the clock"
+    )
+
+    def habit(self) -> Habit | None:
+        found = self.snapshots
+        return Habit(found.schedule, found.keep) if found is not None else None
 
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("postgres.database", self.database)})

@@ -1,20 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from norn_reconciler import schedules
 from norn_reconciler.engine.mirror import Mirror
 from norn_reconciler.engine.roster import Entry
-from norn_reconciler.engine.timetable import moved
+from norn_reconciler.engine.timetable import copies_due, moved
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.fleet import Member
 from norn_reconciler.model.records import AppRecord, SpecRecord
+from norn_reconciler.model.snapshots import Habit
 from tests.unit.engine.fakes import MemoryStore, Secrets
 
 A, B, C = AppName("a"), AppName("b"), AppName("c")
@@ -92,3 +94,51 @@ def test_written_once_nothing_is_left_to_write(
             assert row.next_run_at == was.next_run_at
         elif schedule != UNREAD:
             assert row.next_run_at == schedules.parse(schedule).after(now)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A section whose data are copied by the clock."""
+
+    schedule: str
+
+    def habit(self) -> Habit | None:
+        return Habit(self.schedule)
+
+
+def copied(schedule: str = HOURLY) -> Mirror:
+    book = known({})
+    entry = book.entries[A]
+    app = App(A, {"box": Kept(schedule)})  # type: ignore[dict-item]
+    book.entries[A] = replace(entry, app=app)
+    return book
+
+
+def test_a_copy_has_a_row_of_its_own_beside_that_of_the_command() -> None:
+    row = CronState(AppName("a:snapshot"), HOURLY, False, NEXT)
+    assert moved(copied(), [], NOW).crons == [row]
+    assert not moved(copied(), [row], NOW)
+    assert moved(known({}), [row], NOW).uncron == ["a:snapshot"]
+
+
+@pytest.mark.parametrize(
+    ("row", "paused", "due"),
+    [
+        (CronState(AppName("a:snapshot"), HOURLY, False, NOW), False, True),
+        (CronState(AppName("a:snapshot"), HOURLY, False, NOW - timedelta(days=9)), False, True),
+        (CronState(AppName("a:snapshot"), HOURLY, True, NOW), False, False),
+        (CronState(AppName("a:snapshot"), HOURLY, False, NOW), True, False),
+        (CronState(AppName("a:snapshot"), HOURLY, False, NEXT), False, False),
+        (CronState(AppName("b:snapshot"), HOURLY, False, NOW), False, False),
+        (CronState(AppName("nobody:snapshot"), HOURLY, False, NOW), False, False),
+        (CronState(A, HOURLY, False, NOW), False, False),
+    ],
+)
+def test_what_is_copied_now_is_next_copied_after_now(
+    row: CronState, paused: bool, due: bool
+) -> None:
+    book = copied()
+    entry = book.entries[A]
+    book.entries[A] = replace(entry, record=replace(entry.record, paused=paused))
+    wanted = [(A, replace(row, next_run_at=NEXT))] if due else []
+    assert copies_due(book, [row], NOW) == wanted
