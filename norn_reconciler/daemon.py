@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from norn_reconciler import __version__, compose, logs, specs_folder
 from norn_reconciler.engine import migrations, timetable
 from norn_reconciler.engine.operations import Operations
+from norn_reconciler.jobs import cron
 from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.errors import (
     KeyMismatch,
@@ -307,6 +308,8 @@ class Daemon:
                 async with work.book.turn:
                     await work.book.write(timetable.moved(work.book, rows, datetime.now(UTC)))
                 await self._copy(work, rows)
+                if self._settings.cron:
+                    await self._run(work, rows)
                 await work.reaper.look()
             except LeaseLost:
                 raise
@@ -330,6 +333,19 @@ class Daemon:
                 await self._store.request(Operation(0, kind, app, requested_by="schedule"))
             async with work.book.turn:
                 await work.book.write(Changes(crons=[row]))
+
+    async def _run(self, work: compose.Parts, rows: Sequence[CronState]) -> None:
+        """Ask for the runs that are due. Moved on first: killed in between, a time is left out
+        rather than run twice; and one that comes while the last run goes on is left out, too."""
+        due = timetable.runs_due(work.book, rows, datetime.now(UTC))
+        if not due:
+            return
+        pending = {o.app for o in await self._store.pending_operations() if o.kind == cron.KIND}
+        async with work.book.turn:
+            await work.book.write(Changes(crons=[row for _, row in due]))
+        for app, _ in due:
+            if app not in pending:
+                await self._store.request(Operation(0, cron.KIND, app, requested_by="schedule"))
 
     async def _migrate(self, work: compose.Parts, looked: asyncio.Event) -> None:
         """Ask for each migration that is due, once."""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from norn_reconciler.credentials import deliver
 from norn_reconciler.jobs.commands import Commands
-from norn_reconciler.jobs.migrate import Given, MigrateWork
+from norn_reconciler.jobs.cron import CronWork
+from norn_reconciler.jobs.given import Given
+from norn_reconciler.jobs.migrate import MigrateWork
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.ports import AnyProvider
@@ -25,13 +27,11 @@ def works_of(
     settings: Settings, providers: Mapping[str, AnyProvider], copying: Sequence[LongWork]
 ) -> Sequence[LongWork]:
     """The kinds of long work that run an app's command. copying: those that are about copies."""
+    commands, given = commands_of(settings), given_of(settings, providers)
+    snapshots = next(work for work in copying if isinstance(work, SnapshotWork))
     return (
-        MigrateWork(
-            settings.migrations,
-            commands_of(settings),
-            next(work for work in copying if isinstance(work, SnapshotWork)),
-            given_of(settings, providers),
-        ),
+        MigrateWork(settings.migrations, commands, snapshots, given),
+        CronWork(settings.cron, commands, given),
     )
 
 
@@ -46,8 +46,8 @@ def given_of(
     sources = sources_of(providers)
 
     def given(subject: Subject) -> Given:
-        database, _ = own_database(sources, subject)
         app, record = subject.app, subject.record
+        database = own_database(sources, subject)[0] if sources.key in app.sections else ""
         variables: dict[str, str] = {}
         for key in sorted(app.sections):
             mark = subject.services[key].mark
@@ -72,10 +72,10 @@ def given_of(
 
 def hindrance(settings: Settings) -> Problem | None:
     """For `norn doctor`: what keeps every command from being run."""
-    if not settings.migrations:
+    if not (settings.migrations or settings.cron):
         return None
     try:
         commands_of(settings).check()
     except NornError as fault:
-        return Problem(Severity.BLOCKING, "CommandsUser", f"no migration can be run: {fault}")
+        return Problem(Severity.BLOCKING, "CommandsUser", f"no app's command can be run: {fault}")
     return None

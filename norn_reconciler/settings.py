@@ -38,6 +38,7 @@ class Settings(BaseSettings):
 
     migrations: bool = False
     migrations_dir: Path = Path("migrations")
+    cron: bool = False
     commands_user: str | None = None
 
     database_url: SecretStr = SecretStr("postgresql://norn:norn@127.0.0.1:5432/norn_db")

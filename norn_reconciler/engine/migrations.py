@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from norn_reconciler.engine.mirror import Mirror
-from norn_reconciler.engine.status import READY, TRUE
+from norn_reconciler.engine.timetable import runnable
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.migrations import due
 from norn_reconciler.model.records import Operation
@@ -17,14 +17,11 @@ def due_now(book: Mirror) -> set[Due]:
     to an earlier version. Pure."""
     found = set()
     for app, entry in book.entries.items():
-        migration, record = entry.member.migration, entry.record
+        migration = entry.member.migration
         if migration is None or not due(migration, book.migrated.get(app)):
             continue
-        if entry.leaving or entry.member.pinned or record.paused or app in book.busy:
-            continue
-        ready = record.conditions.get(READY)
-        current = record.observed_generation == record.generation
-        if current and ready is not None and ready.status == TRUE:
+        held_back = entry.leaving or entry.member.pinned or app in book.busy
+        if not held_back and runnable(entry):
             found.add((app, migration.revision))
     return found
 

@@ -153,6 +153,7 @@ class Works:
             entry is None or entry.leaving,
             entry.member.migration if entry is not None else None,
             book.migrated.get(app),
+            entry.member.job if entry is not None else None,
         )
 
     async def _fenced(self, work: Coroutine[object, object, str], kind: str) -> str:

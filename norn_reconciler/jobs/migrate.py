@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from norn_reconciler import logs
 from norn_reconciler.jobs.commands import Commands
+from norn_reconciler.jobs.given import Given
 from norn_reconciler.jobs.output import Output
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, StoreUnavailable, sentence
@@ -33,15 +34,6 @@ class Snapshots(Protocol):
     ) -> tuple[SnapshotRecord, int]:
         """A recorded copy of the app's database; fresh: of now, whatever a predecessor made."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """database: the app's own. environment: what it is told. secrets: what of that is not shown."""
-
-    database: str
-    environment: Mapping[str, str] = field(repr=False)
-    secrets: tuple[str, ...] = field(repr=False)
 
 
 class MigrateWork:
@@ -107,7 +99,7 @@ class MigrateWork:
         if given.database != migration.database:
             raise NornError(
                 f"migrations.database is {migration.database}, and {this.app} has "
-                f"{given.database}: an app migrates its own database only"
+                f"{given.database or 'none'}: an app migrates its own database only"
             )
         rollout.begin("snapshot")
         await steps.write(Changes(deployments=[rollout.row("snapshotting")]))

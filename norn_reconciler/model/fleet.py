@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.cron import Job
 from norn_reconciler.model.migrations import Migration
 from norn_reconciler.model.records import SpecRecord
 
@@ -26,8 +27,8 @@ class Member:
 
     rejected: why the file as it stands is not used (first finding, in words); empty when it is.
     migration: what the spec says of migrations. core: validated, not provisioned. schedule: of role
-    cron, else "". pinned: the earlier generation that is in force in place of the file's, by a
-    person's word.
+    cron, else "". job: what it runs then. pinned: the earlier generation that is in force in place
+    of the file's, by a person's word.
     """
 
     app: App
@@ -36,6 +37,7 @@ class Member:
     migration: Migration | None = None
     core: bool = False
     schedule: str = ""
+    job: Job | None = None
     pinned: int | None = None
 
 

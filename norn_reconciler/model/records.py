@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from norn_reconciler.model.app import AppName, Deletion
-from norn_reconciler.model.cron import CronState
+from norn_reconciler.model.cron import CronState, Execution
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.migrations import Migrated
 from norn_reconciler.model.plan import Step
@@ -178,6 +178,7 @@ class Changes:
     crons: Sequence[CronState] = ()
     uncron: Sequence[AppName] = ()
     migrated: Sequence[Migrated] = ()
+    executions: Sequence[Execution] = ()
 
     def __bool__(self) -> bool:
         return any(
@@ -186,6 +187,7 @@ class Changes:
                 self.apps, self.inventory, self.services, self.events, self.deployments,
                 self.forge_states, self.health_checks, self.forgotten, self.key_fingerprint,
                 self.snapshots, self.discarded, self.crons, self.uncron, self.migrated,
+                self.executions,
             )
         )  # fmt: skip
 
@@ -202,8 +204,8 @@ class Operation:
     """A person's request, done by the writer step by step.
 
     kind: reconcile | confirm | adopt | rotate | recover | forget | pause | resume | undo |
-    snapshot | prune | migrate. app is None for confirm, and for recover and prune, which have the
-    `apps` they are about among their arguments (none: all).
+    snapshot | prune | migrate | cron. app is None for confirm, and for recover and prune, which
+    have the `apps` they are about among their arguments (none: all).
     digest: what the person saw and agreed to. result: one line for the person, when ended.
     """
 

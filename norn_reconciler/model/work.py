@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from norn_reconciler.model.app import App
+from norn_reconciler.model.cron import Job
 from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.migrations import Migrated, Migration
 from norn_reconciler.model.records import AppRecord, Changes, Operation, ServiceRecord
@@ -18,7 +19,8 @@ class Subject:
     """The app that a work is about, as norn knows it when the work begins; by service where it
     says so. services: what converged last. leaving: no file
     asks for it: `app` has no sections, and there is what norn still holds of it.
-    migration: what its spec says of migrations. migrated: the last one."""
+    migration: what its spec says of migrations. migrated: the last one. job: what it
+    runs by the clock."""
 
     app: App
     record: AppRecord
@@ -28,6 +30,7 @@ class Subject:
     leaving: bool = False
     migration: Migration | None = None
     migrated: Migrated | None = None
+    job: Job | None = None
 
 
 class Steps(Protocol):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from norn_reconciler.model.app import AppName, Claim
+from norn_reconciler.model.cron import Job
 from norn_reconciler.model.fleet import Fleet, Member, Refusal
 from norn_reconciler.model.migrations import Migration
 from norn_reconciler.model.records import Generation, SpecRecord
@@ -373,12 +374,14 @@ class _Settling:
 
 
 def _member(document: Document) -> Member:
+    spec = document.spec
     return Member(
         document.app,
         document.record,
         migration=_migration(document),
-        core=document.spec.core,
-        schedule=document.spec.schedule if document.spec.role == "cron" else "",
+        core=spec.core,
+        schedule=spec.schedule if spec.role == "cron" else "",
+        job=Job(spec.command, max(1, spec.timeout)) if spec.role == "cron" else None,
     )
 
 

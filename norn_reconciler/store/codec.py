@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from norn_reconciler.model.app import AppName, Deletion
-from norn_reconciler.model.cron import CronState
+from norn_reconciler.model.cron import CronState, Execution
 from norn_reconciler.model.inventory import Held, HeldState, Origin
 from norn_reconciler.model.migrations import Migrated, MigrationState
 from norn_reconciler.model.plan import Step
@@ -264,6 +264,18 @@ def cron_row(value: CronState) -> Row:
         "schedule": clean(value.schedule),
         "paused": value.paused,
         "next_run_at": value.next_run_at and value.next_run_at.isoformat(),
+    }
+
+
+def execution_row(value: Execution, epoch: int) -> Row:
+    return {
+        "app": value.app,
+        "status": value.status,
+        "exit_code": value.exit_code,
+        "output": clean(value.output),
+        "started_at": value.started_at.isoformat(),
+        "finished_at": value.finished_at and value.finished_at.isoformat(),
+        "reconciler_epoch": epoch,
     }
 
 

@@ -233,6 +233,19 @@ PUT_CRONS = """
         INSERT (app, schedule, paused, next_run_at, updated_at)
         VALUES (r.app, r.schedule, r.paused, r.next_run_at, now())
 """
+# The type of its key is whatever another tool gave it, as in health_checks.
+PUT_EXECUTIONS = """
+    MERGE INTO public.cron_executions AS e
+    USING jsonb_populate_recordset(NULL::public.cron_executions, %(rows)s::jsonb) AS r
+       ON e.app = r.app AND e.started_at = r.started_at AND e.reconciler_epoch IS NOT NULL
+    WHEN MATCHED THEN UPDATE
+     SET status = r.status, exit_code = r.exit_code, output = r.output,
+         finished_at = r.finished_at
+    WHEN NOT MATCHED THEN
+        INSERT (app, status, exit_code, output, started_at, finished_at, reconciler_epoch)
+        VALUES (r.app, r.status, r.exit_code, r.output, r.started_at, r.finished_at,
+                r.reconciler_epoch)
+"""
 PAUSE_CRON = """
     UPDATE public.cron_states SET paused = %(paused)s, updated_at = now()
      WHERE app::text = %(row)s
@@ -273,6 +286,12 @@ PRUNE_HEALTH_CHECKS = """
     DELETE FROM public.health_checks
      WHERE ctid = ANY (ARRAY(SELECT ctid FROM public.health_checks
                               WHERE checked_at < now() - interval '24 hours' LIMIT %(batch)s))
+"""
+PRUNE_EXECUTIONS = """
+    DELETE FROM public.cron_executions
+     WHERE ctid = ANY (ARRAY(SELECT ctid FROM public.cron_executions
+                              WHERE started_at < now() - make_interval(days => %(days)s)
+                                AND reconciler_epoch IS NOT NULL LIMIT %(batch)s))
 """
 
 # Operations.

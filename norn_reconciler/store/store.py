@@ -112,6 +112,7 @@ class PostgresStore(StoreReads):
                 queries.PRUNE_GENERATIONS,
                 queries.PRUNE_NODES,
                 queries.PRUNE_HEALTH_CHECKS,
+                queries.PRUNE_EXECUTIONS,
             ):
                 gone += (await conn.execute(statement, limits)).rowcount
         return gone
@@ -151,7 +152,7 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
     if changes.health_checks:
         yield queries.ADD_HEALTH_CHECKS, _rows(codec.health_row(h) for h in changes.health_checks)
     yield from _snapshots(changes)
-    yield from _crons(changes)
+    yield from _crons(epoch, changes)
     yield from _migrations(changes)
     if changes.forgotten:
         yield queries.FORGET, {"apps": sorted(changes.forgotten)}
@@ -172,9 +173,14 @@ def _snapshots(changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
         yield queries.DISCARD_SNAPSHOTS, {"names": sorted(changes.discarded)}
 
 
-def _crons(changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def _crons(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
     if changes.crons:
         yield queries.PUT_CRONS, _rows(codec.cron_row(c) for c in changes.crons)
+    if changes.executions:
+        yield (
+            queries.PUT_EXECUTIONS,
+            _rows(codec.execution_row(e, epoch) for e in changes.executions),
+        )
     if changes.uncron:
         yield queries.DROP_CRONS, {"apps": sorted(changes.uncron)}
 

@@ -28,6 +28,7 @@ def upgrade() -> None:
     op.execute("ALTER TABLE reconciler.services ADD COLUMN deletion text NOT NULL DEFAULT 'retain'")
     op.execute("ALTER TABLE reconciler.meta ADD COLUMN doomed text NOT NULL DEFAULT ''")
     op.execute("ALTER TABLE public.deployments ADD COLUMN reconciler_generation bigint")
+    op.execute("ALTER TABLE public.cron_executions ADD COLUMN reconciler_epoch bigint")
     op.execute(
         """
         CREATE TABLE reconciler.migrations (
