@@ -128,6 +128,11 @@ class _NoSource:
     async def entry(self, app: AppName, credential: Credential, database: str) -> Source:
         raise AssertionError("there is no database to log in to")
 
+    async def relations(
+        self, app: AppName, credential: Credential, database: str
+    ) -> Mapping[tuple[str, ...], str]:
+        raise AssertionError("there is no database to look at")
+
     async def tables(self, app: AppName, credential: Credential, database: str) -> int:
         raise AssertionError("there is no database to look at")
 

@@ -20,7 +20,7 @@ from norn_reconciler.model.records import Operation
 from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.snapshots import prune as pruning
 from norn_reconciler.snapshots import view, work
-from norn_reconciler.snapshots.restore import Choice
+from norn_reconciler.snapshots.choice import Choice
 from norn_reconciler.snapshots.work import size_words
 
 snapshot = typer.Typer(help="Copies of apps' databases.", no_args_is_help=True)
@@ -189,7 +189,8 @@ def restore(
         for line in found.lines:
             typer.echo(line)
     elif not yes:
-        output.as_json({"ok": None, "message": "; ".join(found.lines), "operation": None})
+        shown = {"ok": None, "message": "; ".join(found.lines), "operation": None}
+        output.as_json({**shown, "digest": found.digest})
         return
     if not yes:
         typer.confirm("Restore it so?", abort=True)
