@@ -49,7 +49,8 @@ def works_of(
     records: SnapshotRecords,
     apps: Callable[[], Iterable[App]],
 ) -> Sequence[LongWork]:
-    """Every kind of long work that there is. apps: those that are wanted, whenever it is asked."""
+    """The kinds of long work that are about copies. apps: those that are wanted, whenever it is
+    asked."""
     folder = folder_of(settings)
     sources, databases = sources_of(providers), databases_of(providers)
 
