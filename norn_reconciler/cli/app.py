@@ -22,6 +22,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "undo": frozenset({"undo"}),
     "look": frozenset({"status", "describe", "events", "env"}),
     "history": frozenset({"history"}),
+    "migrate": frozenset({"migrate"}),
     "snapshot": frozenset({"snapshot", "restore"}),
     "cron": frozenset({"cron"}),
     "specs": frozenset({"validate", "schema"}),
