@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -11,15 +12,13 @@ from typing import Annotated
 
 import typer
 
-from norn_reconciler import logs
+from norn_reconciler import compose, logs
 from norn_reconciler.cli import output
-from norn_reconciler.cli.app import Output, OutputOption, app
-from norn_reconciler.cli.look import ask
+from norn_reconciler.cli.app import Output, OutputOption, app, settings
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.difference import ABSENT, Difference, differences
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.records import Generation
-from norn_reconciler.store.store import PostgresStore
 from norn_reconciler.store.views import Happening
 
 # What nobody asked for by name, and no rollout says.
@@ -65,8 +64,7 @@ def history(
 ) -> None:
     """Show who did what and when, newest first: requests, rollouts, and what norn found or let go.
 
-    [dim]norn history · norn history mail-agent --since 7d · norn history mail-agent --generation 3
-    [/dim]
+    [dim]norn history · norn history mail-agent --since 7d · norn history a --generation 3[/dim]
     """
     if generation is not None:
         if name is None:
@@ -75,14 +73,7 @@ def history(
         return
     start = since(since_text, datetime.now(UTC)) if since_text else None
 
-    async def read(store: PostgresStore) -> Sequence[Happening]:
-        app = AppName(name) if name else None
-        rows = await store.history(app, _EVENTS, start, limit)
-        if app is not None and not rows and await store.app(app) is None:
-            raise NornError(f"no app {app} is known: is its file in the specs folder?")
-        return rows
-
-    rows = ask(read)
+    rows = asyncio.run(_happenings(AppName(name) if name else None, start, limit))
     if output_as is Output.JSON:
         found = [{**asdict(r), "steps": [s.as_json() for s in r.steps]} for r in rows]
         output.as_json({"history": found})
@@ -105,6 +96,16 @@ def history(
     )
 
 
+async def _happenings(
+    app: AppName | None, start: datetime | None, limit: int
+) -> Sequence[Happening]:
+    async with compose.open_store(settings(), role="cli") as store:
+        rows = await store.history(app, _EVENTS, start, limit)
+        if app is not None and not rows and await store.app(app) is None:
+            raise NornError(f"no app {app} is known: is its file in the specs folder?")
+        return rows
+
+
 def _id(row: Happening) -> str:
     """As other commands take it. Of a rollout so much that it is not read as a number."""
     if row.source == "event":
@@ -115,10 +116,11 @@ def _id(row: Happening) -> str:
 
 
 def _compare(app: AppName, number: int, output_as: Output) -> None:
-    async def read(store: PostgresStore) -> Sequence[Generation]:
-        return await store.generations(app)
+    async def read() -> Sequence[Generation]:
+        async with compose.open_store(settings(), role="cli") as store:
+            return await store.generations(app)
 
-    kept = {g.number: g for g in ask(read)}
+    kept = {g.number: g for g in asyncio.run(read())}
     if number not in kept:
         known = f"{min(kept)} to {max(kept)} are kept" if kept else "none is kept"
         raise NornError(f"generation {number} of {app} is not known: {known}")
