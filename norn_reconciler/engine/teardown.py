@@ -89,6 +89,8 @@ def _may(book: Book, service: str, app: AppName) -> bool:
 def _fate(held: Held, policy: Deletion, now: datetime, grace: timedelta) -> str:
     if held.state is not HeldState.RETAINED or held.origin is not Origin.MADE:
         return ""
+    if trash.BESIDE in held.settings:
+        return "destroy"  # its restore was cut off
     since = trash.since(held)
     if since is not None:
         return "destroy" if now - since >= grace else ""

@@ -11,6 +11,7 @@ from norn_reconciler.model.inventory import Held
 AT = "trash.at"  # keys in Held.settings: since when, as ISO 8601 in UTC
 FROM = "trash.from"  # what it was called before
 COPY = "trash.copy"  # and the snapshot that was made of it since nobody can change it any more
+BESIDE = "restore.beside"  # what a restore made beside that database: nobody's data, and no loss
 _MOST = 63  # bytes of a name, as PostgreSQL has it
 
 

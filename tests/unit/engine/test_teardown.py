@@ -67,6 +67,8 @@ def thrown(days: float) -> Held:
         (Deletion.TRASH, thrown(13), None),
         (Deletion.TRASH, thrown(15), "destroy"),
         (Deletion.RETAIN, thrown(15), "destroy"),
+        (Deletion.RETAIN, row(settings={trash.BESIDE: "one"}), "destroy"),
+        (Deletion.RETAIN, row(settings={trash.BESIDE: "one"}, state=HeldState.CLAIMED), None),
     ],
 )
 async def test_what_is_due_of_a_removed_app(
