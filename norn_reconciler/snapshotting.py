@@ -25,6 +25,7 @@ from norn_reconciler.providers import REGISTRY
 from norn_reconciler.settings import Settings
 from norn_reconciler.snapshots import clients
 from norn_reconciler.snapshots.clients import bare
+from norn_reconciler.snapshots.exchange import ExchangeWork
 from norn_reconciler.snapshots.folder import Folder
 from norn_reconciler.snapshots.prune import PruneWork, Pruning
 from norn_reconciler.snapshots.restore import RestoreWork
@@ -70,6 +71,7 @@ def works_of(
         SnapshotWork(copier, pruning),
         PruneWork(folder, pruning),
         RestoreWork(folder, sources, databases, records),
+        ExchangeWork(sources, databases),
         TeardownWork(copier, databases, records, destroyers),
     )
 

@@ -43,7 +43,11 @@ def beside(database: str, operation: int) -> str:
 
 def agreed(app: AppName, live: Seen, record: SnapshotRecord, choice: Choice) -> str:
     """The digest of what a person agrees to: that copy, into that very database."""
-    what = [app, live.name, live.id, record.name, record.sha256, choice.as_json()]
+    return mark(app, live.name, live.id, record.name, record.sha256, choice.as_json())
+
+
+def mark(*what: object) -> str:
+    """A digest for people to agree to."""
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
