@@ -163,11 +163,11 @@ class TeardownWork:
         return f"{held.name} is gone"
 
     async def _copied(self, case: _Case, held: Held) -> str:
-        """The name of its copy; "" where the database is gone already, with or without one."""
+        """The name of its copy; "" where the database was gone before there was one."""
+        name = held.settings.get(trash.COPY, "")
         seen = await self._databases().seen(held.name)
         if seen is None or seen.id != held.server_id:
-            return ""
-        name = held.settings.get(trash.COPY, "")
+            return name  # whoever made it was ended before it could say that it had gone
         if not await self._whole(case.app, name):
             await self._copier.prepare()
             name = await self._copy(case, held, seen)
