@@ -21,6 +21,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "recover": frozenset({"recover"}),
     "undo": frozenset({"undo"}),
     "look": frozenset({"status", "describe", "events", "env"}),
+    "migrate": frozenset({"migrate"}),
     "snapshot": frozenset({"snapshot", "restore"}),
     "cron": frozenset({"cron"}),
     "specs": frozenset({"validate", "schema"}),
