@@ -38,7 +38,7 @@ async def removed(policy: Deletion, *rows: Held) -> World:
     async with book.turn:
         await book.write(
             Changes(
-                inventory={("box", A): {row.key: row for row in rows}},
+                inventory={("box", A): trash.noted({}, {row.key: row for row in rows}, policy)},
                 services={("box", A): replace(ServiceRecord(), deletion=policy)},
             )
         )
