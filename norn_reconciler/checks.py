@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from norn_reconciler import key_at_hand
+from norn_reconciler import jobbing, key_at_hand
 from norn_reconciler.engine.recovery import counted
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.outcome import Health
@@ -91,6 +91,8 @@ def files(settings: Settings) -> Health:
     ):
         if mode := _open_to_others(path, bits):
             findings.append(_folder(path, mode, right))
+    if (unable := jobbing.hindrance(settings)) is not None:
+        findings.append(unable)
     if not settings.specs_dir.is_dir():
         findings.append(
             _warning(

@@ -8,10 +8,11 @@ import hashlib
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from norn_reconciler import jobbing, snapshotting
 from norn_reconciler.credentials import deliver
 from norn_reconciler.engine.backoff import Backoff
 from norn_reconciler.engine.book import Book
@@ -31,7 +32,6 @@ from norn_reconciler.model.teardown import Destroys
 from norn_reconciler.providers import REGISTRY
 from norn_reconciler.providers.absent import AbsentProvider
 from norn_reconciler.settings import Settings
-from norn_reconciler.snapshotting import works_of
 from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store import schema
 from norn_reconciler.store.store import PostgresStore
@@ -134,7 +134,8 @@ async def parts(
     """Read norn_db and put the engine together. Raises KeyMismatch, StoreUnavailable."""
     snapshot = await store.snapshot()
     secrets, fingerprint = secrets_of(settings, snapshot.key_fingerprint, create=True)
-    book = Book(store, secrets, EnvFiles(settings, providers), KINDS)
+    files = EnvFiles(settings, providers)
+    book = Book(store, secrets, files, KINDS, migrates=settings.migrations)
     book.load(snapshot, epoch)
     if snapshot.key_fingerprint is None:
         await book.write(Changes(key_fingerprint=fingerprint))
@@ -152,15 +153,13 @@ async def parts(
         removed=snapshot.removed,
     )
     specs.learn(snapshot.apps)
-    works = Works(
-        book,
-        store,
-        fence,
-        works_of(
-            settings, providers, store, lambda: [entry.app for entry in book.entries.values()]
-        ),
-        alone=engine.alone,
-    )
+
+    def wanted() -> Iterable[App]:
+        return [entry.app for entry in book.entries.values()]
+
+    copying = snapshotting.works_of(settings, providers, store, wanted)
+    commands = jobbing.works_of(settings, providers, copying)
+    works = Works(book, store, fence, (*copying, *commands), alone=engine.alone)
     data = {k: p.data for k, p in providers.items() if isinstance(p, Destroys)}
     reaping = Reaping(data, settings.trash_days * 86400, limits)
     reaper = Reaper(book, store, reaping, Backoff(random.random), snapshot.doomed)

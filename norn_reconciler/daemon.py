@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from norn_reconciler import __version__, compose, logs, specs_folder
-from norn_reconciler.engine import timetable
+from norn_reconciler.engine import migrations, timetable
 from norn_reconciler.engine.operations import Operations
+from norn_reconciler.jobs import cron
 from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.errors import (
     KeyMismatch,
@@ -207,6 +208,8 @@ class Daemon:
                 tasks.create_task(self._listen(), name="listen")
                 tasks.create_task(self._timetable(work, looked), name="timetable")
                 tasks.create_task(self._prune(lease), name="prune")
+                if self._settings.migrations:
+                    tasks.create_task(self._migrate(work, looked), name="migrations")
         finally:
             with contextlib.suppress(StoreUnavailable):
                 await leases.release(self._store, lease, fence)
@@ -305,6 +308,8 @@ class Daemon:
                 async with work.book.turn:
                     await work.book.write(timetable.moved(work.book, rows, datetime.now(UTC)))
                 await self._copy(work, rows)
+                if self._settings.cron:
+                    await self._run(work, rows)
                 await work.reaper.look()
             except LeaseLost:
                 raise
@@ -328,6 +333,35 @@ class Daemon:
                 await self._store.request(Operation(0, kind, app, requested_by="schedule"))
             async with work.book.turn:
                 await work.book.write(Changes(crons=[row]))
+
+    async def _run(self, work: compose.Parts, rows: Sequence[CronState]) -> None:
+        """Ask for the runs that are due. Moved on first: killed in between, a time is left out
+        rather than run twice; and one that comes while the last run goes on is left out, too."""
+        due = timetable.runs_due(work.book, rows, datetime.now(UTC))
+        if not due:
+            return
+        pending = {o.app for o in await self._store.pending_operations() if o.kind == cron.KIND}
+        async with work.book.turn:
+            await work.book.write(Changes(crons=[row for _, row in due]))
+        for app, _ in due:
+            if app not in pending:
+                await self._store.request(Operation(0, cron.KIND, app, requested_by="schedule"))
+
+    async def _migrate(self, work: compose.Parts, looked: asyncio.Event) -> None:
+        """Ask for each migration that is due, once."""
+        await looked.wait()
+        asked: set[migrations.Due] = set()
+        while True:
+            checkpoint()
+            with contextlib.suppress(StoreUnavailable):
+                if fresh := migrations.due_now(work.book) - asked:
+                    under_way = await self._store.pending_operations()
+                    busy = {o.app for o in under_way if o.kind == migrations.KIND}
+                    for app, revision in sorted(fresh):
+                        if app not in busy:
+                            await self._store.request(migrations.operation(app))
+                        asked.add((app, revision))
+            await asyncio.sleep(OPERATIONS)
 
     async def _listen(self) -> None:
         while True:

@@ -12,14 +12,14 @@ from norn_reconciler.model.records import Operation
 from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.settings import Settings
 from norn_reconciler.snapshots import restore
-from norn_reconciler.snapshots.restore import Choice
+from norn_reconciler.snapshots.choice import Choice
 from norn_reconciler.snapshots.work import size_words
 from norn_reconciler.snapshotting import databases_of, folder_of, sources_of
 
 
 @dataclass(frozen=True, slots=True)
 class Replacing:
-    """record: of the copy. live: what is there now. database: what it is called."""
+    """record: of the copy. live: what is there now."""
 
     record: SnapshotRecord
     live: Seen
@@ -31,6 +31,8 @@ class Replacing:
         record, live = self.record, self.live
         made = f"{record.made_at:%Y-%m-%d %H:%M:%SZ}"
         what = f"{record.name}: {record.app}, {size_words(record.size)}, made at {made}"
+        if record.database != live.name:
+            what += f", when its database was called {record.database}"
         sessions = f"{live.sessions} session{'' if live.sessions == 1 else 's'} now"
         if self.choice.whole:
             return (
@@ -43,13 +45,13 @@ class Replacing:
         return (what, f"brings {chosen} into {live.name} ({sessions}): {first}")
 
     @property
+    def digest(self) -> str:
+        return restore.agreed(self.record.app, self.live, self.record, self.choice)
+
+    @property
     def ask(self) -> Operation:
-        arguments = {
-            "snapshot": self.record.name,
-            "live": self.live.id,
-            **self.choice.as_json(),
-        }
-        return Operation(0, restore.KIND, self.record.app, arguments=arguments)
+        app, arguments = self.record.app, {"snapshot": self.record.name, **self.choice.as_json()}
+        return Operation(0, restore.KIND, app, arguments=arguments, digest=self.digest)
 
 
 async def look(settings: Settings, name: str, choice: Choice) -> Replacing:

@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     snapshots_keep: int = Field(10, ge=1)
     snapshots_keep_days: float = Field(30.0, gt=0)
 
+    migrations: bool = False
+    migrations_dir: Path = Path("migrations")
+    cron: bool = False
+    commands_user: str | None = None
+
     database_url: SecretStr = SecretStr("postgresql://norn:norn@127.0.0.1:5432/norn_db")
 
     postgres_url: SecretStr | None = None

@@ -25,6 +25,7 @@ from norn_reconciler.providers import REGISTRY
 from norn_reconciler.settings import Settings
 from norn_reconciler.snapshots import clients
 from norn_reconciler.snapshots.clients import bare
+from norn_reconciler.snapshots.exchange import ExchangeWork
 from norn_reconciler.snapshots.folder import Folder
 from norn_reconciler.snapshots.prune import PruneWork, Pruning
 from norn_reconciler.snapshots.restore import RestoreWork
@@ -48,7 +49,8 @@ def works_of(
     records: SnapshotRecords,
     apps: Callable[[], Iterable[App]],
 ) -> Sequence[LongWork]:
-    """Every kind of long work that there is. apps: those that are wanted, whenever it is asked."""
+    """The kinds of long work that are about copies. apps: those that are wanted, whenever it is
+    asked."""
     folder = folder_of(settings)
     sources, databases = sources_of(providers), databases_of(providers)
 
@@ -69,6 +71,7 @@ def works_of(
         SnapshotWork(copier, pruning),
         PruneWork(folder, pruning),
         RestoreWork(folder, sources, databases, records),
+        ExchangeWork(sources, databases),
         TeardownWork(copier, databases, records, destroyers),
     )
 
@@ -126,6 +129,11 @@ class _NoSource:
 
     async def entry(self, app: AppName, credential: Credential, database: str) -> Source:
         raise AssertionError("there is no database to log in to")
+
+    async def relations(
+        self, app: AppName, credential: Credential, database: str
+    ) -> Mapping[tuple[str, ...], str]:
+        raise AssertionError("there is no database to look at")
 
     async def tables(self, app: AppName, credential: Credential, database: str) -> int:
         raise AssertionError("there is no database to look at")

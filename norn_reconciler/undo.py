@@ -7,17 +7,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from norn_reconciler import oneshot
+from norn_reconciler import logs, oneshot, restoring
 from norn_reconciler.compose import instance, open_providers, open_store
 from norn_reconciler.engine.preview import Preview, preview
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.records import AppRecord, Generation, Operation
 from norn_reconciler.settings import Settings
+from norn_reconciler.snapshots import exchange, restore, teardown
+from norn_reconciler.snapshots.choice import Choice
+from norn_reconciler.snapshots.work import size_words
+from norn_reconciler.snapshotting import databases_of, sources_of
 from norn_reconciler.store.store import PostgresStore
 from norn_reconciler.store.views import PastDeployment
 
 _ROLLOUT = re.compile(r"[0-9a-f]{6,}")
+_MOST_EVENTS = 1000
 _MOST = 10_000  # rollouts that are searched
 # What has no before-state to go back to, and what to do instead.
 _FINAL = {
@@ -31,27 +36,40 @@ _FINAL = {
     "resume": "norn pause APP",
     "snapshot": "a copy changes nothing; it goes as the settings say",
     "prune": "what was deleted is gone",
+    "cron": "what a command did, norn does not know",
+    "migrate": "norn restore puts back the copy that it made first: norn snapshot list APP",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """words: what is taken back, for the person. ask: the operation that does it. preview: what a
-    writer would then change."""
+    """lines: what is taken back and what that replaces, for the person. ask: the operation that
+    does it. preview: what a writer would then change, where only a spec is concerned. long: it
+    takes long."""
 
-    words: str
+    lines: Sequence[str]
     ask: Operation
-    preview: Preview
+    preview: Preview | None = None
+    long: bool = False
 
 
 async def look(settings: Settings, change: str) -> Undo:
     """change: an operation's number, or a rollout's id (its first characters). Raises NornError for
     what nobody knows, and for what can't be taken back, with what to do instead."""
     async with open_store(settings, "cli") as store:
-        if change.isdigit():
-            app, of, to, words = await _operation(store, int(change))
+        if not change.isdigit():
+            target = await _rollout(store, change)
         else:
-            app, of, to, words = await _rollout(store, change)
+            asked = await store.operation(int(change))
+            if asked is None:
+                raise NornError(f"no operation {change} is known: see norn history")
+            if asked.kind in {restore.KIND, exchange.KIND}:
+                return await _exchanged(settings, store, asked)
+            if (copy := await _copy(store, asked)) is not None:
+                found = await restoring.look(settings, copy, Choice())
+                return Undo(found.lines, found.ask, long=True)
+            target = await _undone(store, asked)
+    app, of, to, words = target
     async with open_providers(settings, instance(settings)) as providers:
         reading = await oneshot.read(settings, providers, tell=False, pins={app: to})
         if app not in reading.book.entries or reading.book.entries[app].leaving:
@@ -60,25 +78,88 @@ async def look(settings: Settings, change: str) -> Undo:
         if to is not None and member.pinned != to.number:
             why = member.rejected or "today's checks refuse it"
             raise NornError(f"generation {to.number} of {app} can't be in force again: {why}")
-        found = await preview(providers, reading.book, [app], reading.hold)
+        plan = await preview(providers, reading.book, [app], reading.hold)
     arguments = {"of": of, "to": to.number if to else None}
-    return Undo(words, Operation(0, "undo", app, arguments=arguments, digest=found.digest), found)
+    ask = Operation(0, "undo", app, arguments=arguments, digest=plan.digest)
+    return Undo((words,), ask, plan)
+
+
+async def _exchanged(settings: Settings, store: PostgresStore, asked: Operation) -> Undo:
+    """A restore is taken back as long as what it put aside is in the trash."""
+    assert asked.app is not None, "a restore is of an app"
+    events = await store.events(asked.app, _MOST_EVENTS)
+    aside = next(
+        (
+            str(told.event.fields["aside"])
+            for told in events
+            if told.event.event == logs.SNAPSHOT_RESTORED
+            and told.event.fields.get("aside")
+            and asked.created_at is not None
+            and told.at >= asked.created_at
+            and (asked.finished_at is None or told.at <= asked.finished_at)
+        ),
+        "",
+    )
+    rows = (await store.inventory_of(asked.app)).values()
+    if not aside or not any(("database", aside) in owned for owned in rows):
+        raise NornError(
+            f"what operation {asked.id} put aside is not in the trash (any more): "
+            f"norn snapshot list {asked.app} shows what there is to restore"
+        )
+    async with open_providers(settings, instance(settings)) as providers:
+        reading = await oneshot.read(settings, providers, tell=False)
+        wanted = sources_of(providers).database(reading.book.asked_for(asked.app).app)
+        databases = databases_of(providers)()
+        live = await databases.seen(wanted[1]) if wanted else None
+        other = await databases.seen(aside)
+    if live is None or other is None:
+        raise NornError(f"not both databases are there: see norn status {asked.app}")
+    lines = (
+        f"{aside} ({size_words(other.size)}) is {live.name} again",
+        f"it replaces what is there now: {size_words(live.size)}, {live.sessions} sessions, which "
+        f"are ended; that is kept beside, shut, as {live.name}.trash.<time>",
+    )
+    ask = Operation(
+        0,
+        exchange.KIND,
+        asked.app,
+        arguments={"aside": aside},
+        digest=exchange.agreed(live, other),
+    )
+    return Undo(lines, ask, long=True)
+
+
+async def _copy(store: PostgresStore, asked: Operation) -> str | None:
+    """The copy that has what an operation changed or destroyed; None where none was made for it."""
+    if asked.app is None or asked.kind not in {"migrate", teardown.KIND}:
+        return None
+    if asked.kind == "migrate":
+        name = str(asked.arguments.get("name") or asked.arguments.get("snapshot") or "")
+        if not name:
+            raise NornError(f"operation {asked.id} ended before a copy was made")
+        return name
+    for told in await store.events(asked.app, _MOST_EVENTS):
+        name = str(told.event.fields.get("snapshot") or "")
+        begun = asked.created_at is not None and told.at >= asked.created_at
+        if told.event.event == logs.OBJECT_DESTROYED and name and begun:
+            return name
+    raise NornError(
+        f"operation {asked.id} destroyed no database: what is in the trash comes back with the "
+        f"file of {asked.app}; of topics and keys that are gone there is no copy"
+    )
 
 
 _Target = tuple[AppName, int, Generation | None, str]
 
 
-async def _operation(store: PostgresStore, number: int) -> _Target:
-    asked = await store.operation(number)
-    if asked is None:
-        raise NornError(f"no operation {number} is known: see norn history")
+async def _undone(store: PostgresStore, asked: Operation) -> _Target:
     if asked.kind != "undo" or asked.app is None:
         why = _FINAL.get(asked.kind, "this version can't take it back")
         why = why.replace("APP", asked.app or "APP")
-        raise NornError(f"operation {number} ({asked.kind}) can't be undone: {why}")
+        raise NornError(f"operation {asked.id} ({asked.kind}) can't be undone: {why}")
     record = await _record(store, asked.app)
     if record.pinned is None or asked.arguments.get("of") != record.generation:
-        raise NornError(f"what operation {number} put in force is in force no more")
+        raise NornError(f"what operation {asked.id} put in force is in force no more")
     words = f"{record.spec.file} is put in force again, as it is (generation {record.generation})"
     return asked.app, record.generation, None, words
 

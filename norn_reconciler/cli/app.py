@@ -22,6 +22,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "undo": frozenset({"undo"}),
     "explain": frozenset({"explain"}),
     "look": frozenset({"status", "describe", "events", "env"}),
+    "migrate": frozenset({"migrate"}),
     "snapshot": frozenset({"snapshot", "restore"}),
     "cron": frozenset({"cron"}),
     "specs": frozenset({"validate", "schema"}),

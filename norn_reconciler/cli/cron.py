@@ -25,7 +25,8 @@ app.add_typer(cron, name="cron")
 def list_(output_as: OutputOption = Output.TABLE) -> None:
     """List what is to run and when next, or since when it is due.
 
-    norn runs none of the commands of apps with role cron; APP:snapshot are copies that it makes.
+    Commands of apps with role cron it runs only where the settings have NORN_CRON=on; APP:snapshot
+    are copies that it makes.
 
     [dim]norn cron list · norn cron list -o json[/dim]
     """

@@ -13,13 +13,15 @@ import typer
 from norn_reconciler import compose, requests, restoring, snapshotting
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import AppArgument, Output, OutputOption, app, settings
+from norn_reconciler.cli.working import PatienceOption, do_work, end
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.records import Operation
 from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.snapshots import prune as pruning
 from norn_reconciler.snapshots import view, work
-from norn_reconciler.snapshots.restore import Choice
+from norn_reconciler.snapshots.choice import Choice
+from norn_reconciler.snapshots.work import size_words
 
 snapshot = typer.Typer(help="Copies of apps' databases.", no_args_is_help=True)
 app.add_typer(snapshot, name="snapshot")
@@ -28,25 +30,6 @@ NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="a snapshot's, as `norn snapshot list` has it")
 ]
 OneApp = Annotated[str | None, typer.Argument(metavar="APP", help="only this app's")]
-PatienceOption = Annotated[
-    float, typer.Option("--timeout", help="seconds to wait for its end; it goes on after that")
-]
-
-
-def _work(operation: Operation, patience: float) -> tuple[Operation | None, requests.Answer]:
-    def tell(step: str) -> None:
-        typer.echo(f"… {step}", err=True)
-
-    return asyncio.run(requests.ask_for_work(settings(), operation, patience=patience, tell=tell))
-
-
-def _end(answer: requests.Answer, output_as: Output, **more: object) -> None:
-    if output_as is Output.JSON:
-        output.as_json({"ok": answer.ok, "message": answer.text, **more})
-    else:
-        typer.echo(answer.text, err=not answer.ok)
-    if not answer.ok:
-        raise typer.Exit(1)
 
 
 @snapshot.command("create")
@@ -61,10 +44,10 @@ def create(
     [dim]norn snapshot create mail-agent · norn snapshot create mail-agent -o json[/dim]
     """
     asked = Operation(0, work.KIND, AppName(name), requested_by=getpass.getuser())
-    ended, answer = _work(asked, timeout)
+    ended, answer = do_work(asked, timeout)
     file = ended.arguments.get("name") if ended is not None and answer.ok else None
     number = ended.id if ended is not None else None
-    _end(answer, output_as, operation=number, snapshot=file)
+    end(answer, output_as, operation=number, snapshot=file)
 
 
 def _found(app: str | None) -> Sequence[view.Shown]:
@@ -123,7 +106,7 @@ def list_(name: OneApp = None, output_as: OutputOption = Output.TABLE) -> None:
                 s.name.database,
                 s.name.commit,
                 s.made_at,
-                work.size_words(s.record.size if s.record else s.size or 0),
+                size_words(s.record.size if s.record else s.size or 0),
                 s.state,
             )
             for s in found
@@ -162,9 +145,9 @@ def verify(name: NameArgument, output_as: OutputOption = Output.TABLE) -> None:
     try:
         text = asyncio.run(view.verify(found, snapshotting.folder_of(settings())))
     except NornError as fault:
-        _end(requests.Answer(str(fault), False), output_as, snapshot=name)
+        end(requests.Answer(str(fault), False), output_as, snapshot=name)
     else:
-        _end(requests.Answer(text, True), output_as, snapshot=name)
+        end(requests.Answer(text, True), output_as, snapshot=name)
 
 
 @snapshot.command("restore")
@@ -206,12 +189,13 @@ def restore(
         for line in found.lines:
             typer.echo(line)
     elif not yes:
-        output.as_json({"ok": None, "message": "; ".join(found.lines), "operation": None})
+        shown = {"ok": None, "message": "; ".join(found.lines), "operation": None}
+        output.as_json({**shown, "digest": found.digest})
         return
     if not yes:
         typer.confirm("Restore it so?", abort=True)
-    ended, answer = _work(replace(found.ask, requested_by=getpass.getuser()), timeout)
-    _end(answer, output_as, operation=ended.id if ended is not None else None)
+    ended, answer = do_work(replace(found.ask, requested_by=getpass.getuser()), timeout)
+    end(answer, output_as, operation=ended.id if ended is not None else None)
 
 
 assert restore.__doc__ is not None
@@ -230,5 +214,5 @@ def prune(
     """
     arguments = {"apps": [name]} if name else {}
     asked = Operation(0, pruning.KIND, None, arguments=arguments, requested_by=getpass.getuser())
-    ended, answer = _work(asked, timeout)
-    _end(answer, output_as, operation=ended.id if ended is not None else None)
+    ended, answer = do_work(asked, timeout)
+    end(answer, output_as, operation=ended.id if ended is not None else None)

@@ -47,7 +47,8 @@ UNSAID = 1000  # events kept while norn_db is away
 
 
 class Book(Mirror):
-    """Implements the lanes' Ledger. kinds: service key → condition type."""
+    """Implements the lanes' Ledger. kinds: service key → condition type. migrates: norn runs
+    migrations."""
 
     def __init__(
         self,
@@ -56,8 +57,11 @@ class Book(Mirror):
         delivery: Delivery,
         kinds: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        migrates: bool = False,
     ) -> None:
         super().__init__(store, secrets, frozenset(kinds))
+        self._migrates = migrates
         self._delivery = delivery
         self._kinds = kinds
         self._clock = clock
@@ -309,7 +313,9 @@ class Book(Mirror):
                     status.READY, status.FALSE, "NotDelivered", f"env file: {fault}", now
                 )
         conditions[status.READY] = total.with_transition(conditions.get(status.READY))
-        for kind, aside in status.asides(entry.member, now).items():
+        migrated = self.migrated.get(app)
+        told = status.asides(entry.member, now, migrated, allowed=self._migrates)
+        for kind, aside in told.items():
             before = conditions.pop(kind, None)
             if aside is not None:
                 conditions[kind] = aside.with_transition(before)

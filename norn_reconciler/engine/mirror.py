@@ -12,6 +12,7 @@ from norn_reconciler.engine.roster import Entry
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
+from norn_reconciler.model.migrations import Migrated
 from norn_reconciler.model.ports import SecretSource
 from norn_reconciler.model.records import AppRecord, Changes, ServiceRecord, Snapshot, Store
 from norn_reconciler.model.secret import Credential
@@ -21,7 +22,8 @@ from norn_reconciler.model.status import Event
 class Mirror:
     """entries: what is in force, by app. records: every app norn_db knows, removed ones included.
     services: keys of all services there are. moved: set whenever inventory rows have changed. busy:
-    apps that the lanes leave alone, since long work is at them."""
+    apps that the lanes leave alone, since long work is at them. migrated: each app's last
+    migration."""
 
     def __init__(self, store: Store, secrets: SecretSource, services: frozenset[str]) -> None:
         self._store = store
@@ -35,11 +37,13 @@ class Mirror:
         self.entries: dict[AppName, Entry] = {}
         self.records: dict[AppName, AppRecord] = {}
         self.busy: set[AppName] = set()
+        self.migrated: dict[AppName, Migrated] = {}
 
     def load(self, snapshot: Snapshot, epoch: int) -> None:
         """Start from what norn_db holds."""
         self.epoch = epoch
         self.records = dict(snapshot.apps)
+        self.migrated = dict(snapshot.migrated)
         self._inventory = {
             (service, app): owned
             for service, apps in snapshot.inventory.items()
@@ -134,9 +138,11 @@ class Mirror:
         if changes.inventory:
             self.moved.set()
         self._services.update(changes.services)
+        self.migrated.update({m.app: m for m in changes.migrated})
         for app in changes.forgotten:
             self.records.pop(app, None)
             self.entries.pop(app, None)
+            self.migrated.pop(app, None)
             for rows in (self._inventory, self._services):
                 for key in [k for k in rows if k[1] == app]:
                     rows.pop(key)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from norn_reconciler.model.errors import Unavailable, with_remedy
 from norn_reconciler.model.fleet import Member
+from norn_reconciler.model.migrations import Migrated, Migration, MigrationState, due, remedied
 from norn_reconciler.model.outcome import (
     Blocked,
     Converged,
@@ -131,17 +132,45 @@ def removed(conditions: Mapping[str, Condition], held: str, now: datetime) -> Co
     return Condition(READY, FALSE, REMOVED, text, now)
 
 
-def asides(member: Member, now: datetime) -> Mapping[str, Condition | None]:
-    """What is told of an app whatever its services are at; None: there is nothing to tell."""
+def asides(
+    member: Member, now: datetime, last: Migrated | None = None, *, allowed: bool = False
+) -> Mapping[str, Condition | None]:
+    """What is told of an app whatever its services are at; None: there is nothing to tell. last:
+    its last migration. allowed: norn runs migrations."""
     refused = pending = None
     if member.rejected:
         why = "" if member.pinned else "; the last good version stays in force"
         reason = "Undone" if member.pinned else "Rejected"
         refused = Condition(SPEC, FALSE, reason, member.rejected + why, now)
-    if member.migrations:
-        text = "migrations are not run by norn yet"
-        pending = Condition(MIGRATION, TRUE, "NotRun", text, now)
+    if member.migration is not None:
+        reason, text = _migration(member, member.migration, last, allowed)
+        pending = Condition(MIGRATION, TRUE, reason, text, now) if reason else None
     return {SPEC: refused, MIGRATION: pending}
+
+
+def _migration(
+    member: Member, migration: Migration, last: Migrated | None, allowed: bool
+) -> tuple[str, str]:
+    """Why one is pending, and what to do; "" when none is."""
+    app, revision = member.app.name, migration.revision
+    which = f"migration to {revision}" if revision else "migration"
+    if last is not None and not due(migration, last):
+        match last.state:
+            case MigrationState.DONE:
+                return "", ""
+            case MigrationState.RUNNING:
+                return "Running", f"revision {last.revision}" if last.revision else ""
+            case MigrationState.FAILED:
+                return "Failed", remedied(app, last)
+        return "CutOff", remedied(app, last)
+    if not allowed:
+        text = (
+            f"the {which} was not run: norn runs none unless its settings have NORN_MIGRATIONS=on"
+        )
+        return "NotRun", text if revision else f"{text}; then: norn migrate {app}"
+    if not revision or member.pinned:
+        return "NotRun", f"the {which} was not run: norn migrate {app}"
+    return "Due", f"the {which} is due: the daemon runs it once {app} is Ready"
 
 
 def bad(condition: Condition | None) -> bool:

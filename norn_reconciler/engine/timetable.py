@@ -9,6 +9,8 @@ from datetime import datetime
 
 from norn_reconciler import schedules
 from norn_reconciler.engine.mirror import Mirror
+from norn_reconciler.engine.roster import Entry
+from norn_reconciler.engine.status import READY, TRUE
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.records import Changes
@@ -60,6 +62,28 @@ def copies_due(
             continue
         found.append((app, replace(row, next_run_at=_next(row.schedule, now))))
     return found
+
+
+def runs_due(
+    book: Mirror, rows: Sequence[CronState], now: datetime
+) -> Sequence[tuple[AppName, CronState]]:
+    """Likewise, apps with role cron whose command is to be run now: those that are Ready. Pure."""
+    found = []
+    for row in rows:
+        entry = book.entries.get(row.app)
+        if row.paused or row.next_run_at is None or row.next_run_at > now or entry is None:
+            continue
+        if entry.member.job is not None and not entry.leaving and runnable(entry):
+            found.append((row.app, replace(row, next_run_at=_next(row.schedule, now))))
+    return found
+
+
+def runnable(entry: Entry) -> bool:
+    """Whether it is as its spec says, and no person keeps it from going on. Pure."""
+    record = entry.record
+    ready = record.conditions.get(READY)
+    current = record.observed_generation == record.generation and not record.paused
+    return current and ready is not None and ready.status == TRUE
 
 
 def _whose(row: str) -> AppName:

@@ -151,6 +151,9 @@ class Works:
             {key: book.service(key, app) for key in keys},
             {key: book.credential(app, key) for key in keys},
             entry is None or entry.leaving,
+            entry.member.migration if entry is not None else None,
+            book.migrated.get(app),
+            entry.member.job if entry is not None else None,
         )
 
     async def _fenced(self, work: Coroutine[object, object, str], kind: str) -> str:

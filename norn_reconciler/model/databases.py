@@ -28,8 +28,9 @@ class Databases(Protocol):
 
     async def seen(self, name: str) -> Seen | None: ...
 
-    async def make(self, name: str, owner: str) -> Seen:
-        """A new, empty one, that its owner alone may log in to."""
+    async def make(self, name: str, owner: str, like: str | None = None) -> Seen:
+        """A new, empty one, that its owner alone may log in to. like: one that it encodes and sorts
+        text as."""
         ...
 
     async def swap(self, live: Seen, other: Seen, aside: str) -> None:
@@ -39,6 +40,10 @@ class Databases(Protocol):
 
     async def rename(self, seen: Seen, name: str, *, open: bool) -> None:
         """Its sessions are ended; then it is called `name`, and is open or not, at once."""
+        ...
+
+    async def reopen(self, seen: Seen) -> None:
+        """It lets in whoever may log in to it: who had shut it was cut off."""
         ...
 
     def entered(self, seen: Seen, password: Secret | None) -> AbstractAsyncContextManager[None]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.cron import Job
+from norn_reconciler.model.migrations import Migration
 from norn_reconciler.model.records import SpecRecord
 
 
@@ -24,17 +26,18 @@ class Member:
     """One app that a file asks for, or whose last good version stays in force.
 
     rejected: why the file as it stands is not used (first finding, in words); empty when it is.
-    migrations: the spec names migrations. core: validated, not provisioned. schedule: of role cron,
-    else "". pinned: the earlier generation that is in force in place of the file's, by a person's
-    word.
+    migration: what the spec says of migrations. core: validated, not provisioned. schedule: of role
+    cron, else "". job: what it runs then. pinned: the earlier generation that is in force in place
+    of the file's, by a person's word.
     """
 
     app: App
     record: SpecRecord
     rejected: str = ""
-    migrations: bool = False
+    migration: Migration | None = None
     core: bool = False
     schedule: str = ""
+    job: Job | None = None
     pinned: int | None = None
 
 

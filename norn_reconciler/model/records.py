@@ -9,8 +9,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from norn_reconciler.model.app import AppName, Deletion
-from norn_reconciler.model.cron import CronState
+from norn_reconciler.model.cron import CronState, Execution
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
+from norn_reconciler.model.migrations import Migrated
 from norn_reconciler.model.plan import Step
 from norn_reconciler.model.secret import CredentialMark
 from norn_reconciler.model.snapshots import SnapshotRecord
@@ -94,6 +95,7 @@ class Snapshot:
     held: the removal guard's word while it holds, as people were told; "" when it does not.
     refused: what people were told of files that can't be used.
     removed: app → seconds since it was removed, by norn_db's clock.
+    migrated: each app's last migration.
     doomed: the word on data that are due to go and wait for a person; "" when none do.
     """
 
@@ -104,6 +106,7 @@ class Snapshot:
     held: str = ""
     refused: tuple[str, ...] = ()
     removed: Mapping[AppName, float] = field(default_factory=dict, compare=False)
+    migrated: Mapping[AppName, Migrated] = field(default_factory=dict)
     doomed: str = ""
 
 
@@ -174,6 +177,8 @@ class Changes:
     discarded: Sequence[str] = ()
     crons: Sequence[CronState] = ()
     uncron: Sequence[AppName] = ()
+    migrated: Sequence[Migrated] = ()
+    executions: Sequence[Execution] = ()
 
     def __bool__(self) -> bool:
         return any(
@@ -181,7 +186,8 @@ class Changes:
                 self.held is not None, self.refused is not None, self.doomed is not None,
                 self.apps, self.inventory, self.services, self.events, self.deployments,
                 self.forge_states, self.health_checks, self.forgotten, self.key_fingerprint,
-                self.snapshots, self.discarded, self.crons, self.uncron,
+                self.snapshots, self.discarded, self.crons, self.uncron, self.migrated,
+                self.executions,
             )
         )  # fmt: skip
 
@@ -198,8 +204,8 @@ class Operation:
     """A person's request, done by the writer step by step.
 
     kind: reconcile | confirm | adopt | rotate | recover | forget | pause | resume | undo |
-    snapshot | prune. app is None for confirm, and for recover and prune, which have the `apps` they
-    are about among their arguments (none: all).
+    snapshot | prune | migrate | cron. app is None for confirm, and for recover and prune, which
+    have the `apps` they are about among their arguments (none: all).
     digest: what the person saw and agreed to. result: one line for the person, when ended.
     """
 

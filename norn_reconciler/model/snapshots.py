@@ -95,6 +95,13 @@ class Sources(Protocol):
         """The way into a database of the app's. Nothing is looked at there. Raises ServiceError."""
         ...
 
+    async def relations(
+        self, app: AppName, credential: Credential, database: str
+    ) -> Mapping[tuple[str, ...], str]:
+        """(schema, name) of each table, view and sequence there, its extensions' left out, and what
+        the server calls it until it is made anew. Raises ServiceError."""
+        ...
+
     async def tables(self, app: AppName, credential: Credential, database: str) -> int:
         """How many the app has there, its extensions' left out; what the planner knows of them is
         brought up to date. Raises ServiceError."""

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from norn_reconciler.model.app import App
+from norn_reconciler.model.cron import Job
 from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.migrations import Migrated, Migration
 from norn_reconciler.model.records import AppRecord, Changes, Operation, ServiceRecord
 from norn_reconciler.model.secret import Credential
 
@@ -16,7 +18,9 @@ from norn_reconciler.model.secret import Credential
 class Subject:
     """The app that a work is about, as norn knows it when the work begins; by service where it
     says so. services: what converged last. leaving: no file
-    asks for it: `app` has no sections, and there is what norn still holds of it."""
+    asks for it: `app` has no sections, and there is what norn still holds of it.
+    migration: what its spec says of migrations. migrated: the last one. job: what it
+    runs by the clock."""
 
     app: App
     record: AppRecord
@@ -24,6 +28,9 @@ class Subject:
     services: Mapping[str, ServiceRecord]
     credentials: Mapping[str, Credential]
     leaving: bool = False
+    migration: Migration | None = None
+    migrated: Migrated | None = None
+    job: Job | None = None
 
 
 class Steps(Protocol):

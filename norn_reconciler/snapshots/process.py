@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from norn_reconciler.model.errors import NornError
+from norn_reconciler.model.errors import NornError, shown
 from norn_reconciler.model.secret import Secret
 
 _MOST_SAID = 8192  # bytes of standard error that are kept: its end says why
@@ -107,11 +107,6 @@ async def _tail(stream: asyncio.StreamReader | None) -> str:
     lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
     told = [line for line in lines if ": error: " in line or ": detail: " in line] or lines[-3:]
     return shown("; ".join(told))[:_MOST_TOLD]
-
-
-def shown(text: str) -> str:
-    """On one line: names that an app chose may hold anything."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _ending(code: int) -> str:

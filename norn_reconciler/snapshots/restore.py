@@ -4,79 +4,35 @@ beside, and looked at, before anything of the live one is touched."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from norn_reconciler import logs
 from norn_reconciler.model import trash
+from norn_reconciler.model.app import AppName
 from norn_reconciler.model.databases import Databases, Seen
-from norn_reconciler.model.errors import NornError
+from norn_reconciler.model.errors import LeaseLost, NornError, ServiceError, Unavailable
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Owned
 from norn_reconciler.model.records import Changes, Operation
+from norn_reconciler.model.secret import Credential
 from norn_reconciler.model.snapshots import SnapshotRecord, SnapshotRecords, Sources
 from norn_reconciler.model.status import Event
 from norn_reconciler.model.work import Steps, Subject
 from norn_reconciler.snapshots import clients
+from norn_reconciler.snapshots.choice import Choice
 from norn_reconciler.snapshots.clients import Client
 from norn_reconciler.snapshots.dump import dump, restore, tables
 from norn_reconciler.snapshots.folder import Folder, digest
 from norn_reconciler.snapshots.work import own_database, size_words
 
 KIND = "restore"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What of a snapshot is wanted: all of it where nothing is named. tables: `schema.name`, or a
-    name in `public`. clean: what is there of it goes first. grants: with the rights that it holds.
-    """
-
-    tables: tuple[str, ...] = ()
-    schemas: tuple[str, ...] = ()
-    clean: bool = False
-    grants: bool = True
-
-    @property
-    def whole(self) -> bool:
-        return not (self.tables or self.schemas)
-
-    @property
-    def options(self) -> Sequence[str]:
-        """As pg_dump takes them: patterns that mean these very names."""
-        chosen = [f"--table={_pattern(*_split(t))}" for t in self.tables]
-        return [*chosen, *(f"--schema={_pattern(s)}" for s in self.schemas)]
-
-    def as_json(self) -> Mapping[str, object]:
-        return {
-            "tables": list(self.tables),
-            "schemas": list(self.schemas),
-            "clean": self.clean,
-            "grants": self.grants,
-        }
-
-    @classmethod
-    def of(cls, arguments: Mapping[str, object]) -> Choice:
-        def names(key: str) -> tuple[str, ...]:
-            found = arguments.get(key)
-            return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
-
-        return cls(
-            names("tables"),
-            names("schemas"),
-            arguments.get("clean") is True,
-            arguments.get("grants") is not False,
-        )
-
-
-def _split(table: str) -> tuple[str, str]:
-    schema, dot, name = table.partition(".")
-    return (schema, name) if dot else ("public", table)
-
-
-def _pattern(*names: str) -> str:
-    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+_BESIDE = re.compile(r".+\.restore\.[0-9]+", re.DOTALL)
+_AWAY = 1.0  # seconds between two looks at a server that does not answer
 
 
 def beside(database: str, operation: int) -> str:
@@ -85,9 +41,49 @@ def beside(database: str, operation: int) -> str:
     return database.encode()[: 63 - len(suffix)].decode(errors="ignore") + suffix
 
 
+def agreed(app: AppName, live: Seen, record: SnapshotRecord, choice: Choice) -> str:
+    """The digest of what a person agrees to: that copy, into that very database."""
+    return mark(app, live.name, live.id, record.name, record.sha256, choice.as_json())
+
+
+def mark(*what: object) -> str:
+    """A digest for people to agree to."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One operation's. owned: the service's rows but for what is made beside. row: of that."""
+
+    operation: Operation
+    subject: Subject
+    steps: Steps
+    database: str
+    credential: Credential
+    choice: Choice
+    owned: Owned
+    row: Held
+
+    @property
+    def app(self) -> AppName:
+        return self.subject.app.name
+
+    @property
+    def made(self) -> Owned:
+        return {**self.owned, self.row.key: self.row}
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A file that may be brought into the database. tables: how many are in it."""
+
+    record: SnapshotRecord
+    client: Client
+    tables: int
+
+
 class RestoreWork:
-    """arguments: `snapshot`, `live` (what the server calls the database that the person saw), and
-    a Choice."""
+    """arguments: `snapshot`, and a Choice. digest: what `agreed` says of it."""
 
     kind = KIND
     exclusive = True
@@ -109,43 +105,45 @@ class RestoreWork:
 
     async def run(self, operation: Operation, subject: Subject | None, steps: Steps) -> str:
         assert subject is not None, "a restore is of an app"
-        database, _ = own_database(self._sources, subject)
-        choice = Choice.of(operation.arguments)
-        other = beside(database, operation.id)
+        database, credential = own_database(self._sources, subject)
         await steps.begin("check")
+        await asyncio.to_thread(self._folder.sweep)
+        key, choice = self._sources.key, Choice.of(operation.arguments)
+        owned = await self._without_leftovers(subject, subject.owned[key], steps)
+        row = Held("database", beside(database, operation.id), HeldState.CLAIMED)
+        case = _Case(operation, subject, steps, database, credential, choice, owned, row)
         live = await self._databases().seen(database)
-        if (made := operation.arguments.get("made")) and live is not None and live.id == made:
-            # A predecessor came as far as that: what is left is to say so.
-            return await self._kept(operation, subject, live, steps)
-        await self._take_away(subject, other, steps)
-        record = await self._checked(operation, subject, live)
-        client = await self._client(record)
-        async with AsyncExitStack() as undo:
-            undo.push_async_callback(self._take_away, subject, other, steps)
-            fresh = await self._made(subject, record, client, other, choice, steps)
-            if not choice.whole:
-                return await self._chosen(subject, record, client, database, other, choice, steps)
-            assert live is not None, "checked"
-            aside = trash.named(database, self._now())
-            await steps.begin("swap", made=fresh.id, aside=aside, at=self._now().isoformat())
-            await self._databases().swap(live, fresh, aside)
-            undo.pop_all()
-        facts = {"made": fresh.id, "aside": aside, "at": self._now().isoformat()}
-        operation = replace(operation, arguments={**operation.arguments, **facts})
-        return await self._kept(operation, subject, replace(fresh, name=database), steps)
+        if live is not None and live.id == operation.arguments.get("made"):
+            return await self._kept(case, live)  # a predecessor came as far: it is to be said
+        if await self._brought(case):
+            return await self._told(case)
+        known_as = owned["database", database].server_id
+        if live is not None and live.id == known_as and not live.open:
+            await self._databases().reopen(live)  # it was killed right before the swap
+        live, copy = await self._checked(case, live)
+        try:
+            fresh = await self._made(case, copy)
+            if choice.whole:
+                return await self._replaced(case, live, fresh)
+            text = await self._chosen(case, copy)
+        except (NornError, OSError) as fault:
+            # Whoever has the lease now makes one of the very same name.
+            if not isinstance(fault, LeaseLost):
+                await self._tidied(case)
+            raise
+        await self._tidied(case)
+        return text
 
-    async def _checked(
-        self, operation: Operation, subject: Subject, live: Seen | None
-    ) -> SnapshotRecord:
+    async def _checked(self, case: _Case, live: Seen | None) -> tuple[Seen, _Copy]:
         """Raises NornError for what must not be brought into this app's database."""
-        app, name = subject.app.name, str(operation.arguments.get("snapshot", ""))
+        name = str(case.operation.arguments.get("snapshot", ""))
         record = await known(self._records, name)
-        if record.app != app:
-            raise NornError(f"{name} is a copy of {record.app}'s data: {app} may not have it")
-        if live is None or live.id != operation.arguments.get("live"):
+        if record.app != case.app:
+            raise NornError(f"{name} is a copy of {record.app}'s data: {case.app} may not have it")
+        if live is None or case.operation.digest != agreed(case.app, live, record, case.choice):
             raise NornError(
-                f"the database of {app} is not the one that was shown: norn restore {name} shows "
-                "what is there"
+                f"the database of {case.app} is not the one that was shown: norn restore {name} "
+                "shows what is there"
             )
         path = self._folder.file(name)
         try:
@@ -154,74 +152,80 @@ class RestoreWork:
             raise NornError(f"{path} is not there: see norn snapshot list") from fault
         if found != record.sha256:
             raise NornError(f"{path} is not what it was when it was made: it has another checksum")
-        return record
-
-    async def _client(self, record: SnapshotRecord) -> Client:
-        """Not older than the server, nor than the client that wrote the file."""
+        # Not older than the server, nor than the client that wrote the file.
         major = int(record.client_version.split(".")[0])
-        return await asyncio.to_thread(
-            clients.fitting, max(await self._sources.version(), major * 10000)
-        )
+        version = max(await self._sources.version(), major * 10000)
+        client = await asyncio.to_thread(clients.fitting, version)
+        return live, _Copy(record, client, await tables(client, path))
 
-    async def _made(
-        self,
-        subject: Subject,
-        record: SnapshotRecord,
-        client: Client,
-        other: str,
-        choice: Choice,
-        steps: Steps,
-    ) -> Seen:
+    async def _made(self, case: _Case, copy: _Copy) -> Seen:
         """A database beside, with all that is in the file."""
-        app, key = subject.app.name, self._sources.key
+        steps, other = case.steps, case.row.name
         await steps.begin("make", beside=other)
-        row = Held("database", other, HeldState.CLAIMED)
-        await steps.write(Changes(inventory={(key, app): {**subject.owned[key], row.key: row}}))
-        fresh = await self._databases().make(other, app)
-        credential = subject.credentials[key]
-        source = await self._sources.entry(app, credential, other)
+        await self._write(case, case.made)
+        fresh = await self._databases().make(other, case.app, like=case.database)
+        source = await self._sources.entry(case.app, case.credential, other)
         await steps.begin("restore")
 
         async def tell() -> None:
-            seen = await self._databases().seen(other)
-            await steps.tell(size_words(seen.size if seen else 0))
+            with suppress(ServiceError):  # it is a word on the way, and no more
+                seen = await self._databases().seen(other)
+                await steps.tell(size_words(seen.size if seen else 0))
 
-        path = self._folder.file(record.name)
-        options = () if choice.grants else ("--no-privileges",)
-        await restore(client, source, path, options, tell)
+        path = self._folder.file(copy.record.name)
+        options = () if case.choice.grants else ("--no-privileges",)
+        await restore(copy.client, source, path, options, tell)
         await steps.begin("verify")
-        wanted = await tables(client, path)
-        found = await self._sources.tables(app, credential, other)
-        if found < wanted:
-            raise NornError(f"{found} of {wanted} tables came out of {path}: nothing was changed")
+        found = await self._sources.tables(case.app, case.credential, other)
+        if found < copy.tables:
+            raise NornError(
+                f"{found} of {copy.tables} tables came out of {path}: nothing was changed"
+            )
         return fresh
 
-    async def _chosen(
-        self,
-        subject: Subject,
-        record: SnapshotRecord,
-        client: Client,
-        database: str,
-        other: str,
-        choice: Choice,
-        steps: Steps,
-    ) -> str:
+    async def _replaced(self, case: _Case, live: Seen, fresh: Seen) -> str:
+        """Both change places."""
+        at = self._now().replace(microsecond=0)
+        while await self._databases().seen(aside := trash.named(case.database, at)) is not None:
+            at += timedelta(seconds=1)  # two of one second
+        facts = {"made": fresh.id, "aside": aside, "at": at.isoformat()}
+        await case.steps.begin("swap", **facts)
+        try:
+            await self._databases().swap(live, fresh, aside)
+        except Unavailable:
+            found = await self._answer(case)
+            if found is None or found.id != fresh.id:
+                raise
+        arguments = {**case.operation.arguments, **facts}
+        case = replace(case, operation=replace(case.operation, arguments=arguments))
+        return await self._kept(case, replace(fresh, name=case.database))
+
+    async def _answer(self, case: _Case) -> Seen | None:
+        """What the live one is, as soon as anybody can tell: whether they have changed places
+        decides which of them may be dropped."""
+        while True:
+            await asyncio.sleep(_AWAY)
+            try:
+                return await self._databases().seen(case.database)
+            except Unavailable as away:
+                await case.steps.tell(f"waiting: {away}")
+
+    async def _chosen(self, case: _Case, copy: _Copy) -> str:
         """Of a database that was made beside, some goes into the live one: all of it or nothing.
         pg_restore alone would leave out a table's indexes and keys."""
-        app, key = subject.app.name, self._sources.key
-        credential = subject.credentials[key]
+        app, credential, steps, choice = case.app, case.credential, case.steps, case.choice
         await steps.begin("choose")
-        source = await self._sources.entry(app, credential, other)
+        source = await self._sources.entry(app, credential, case.row.name)
 
         async def tell(size: int) -> None:
             await steps.tell(size_words(size))
 
         # A part: it goes when the work does, and a name that no snapshot has.
-        with self._folder.part(record.name) as part:
-            await dump(client, source, part, tell, choice.options)
+        with self._folder.part(copy.record.name) as part:
+            await dump(copy.client, source, part, tell, choice.options)
             await asyncio.to_thread(part.sync)
-            await steps.begin("bring")
-            live = await self._sources.entry(app, credential, database)
+            await steps.begin("bring", **await self._witness(case))
+            live = await self._sources.entry(app, credential, case.database)
             options = ["--single-transaction"]
             options += ["--clean", "--if-exists"] if choice.clean else []
             options += [] if choice.grants else ["--no-privileges"]
@@ -230,51 +234,82 @@ class RestoreWork:
                 await steps.tell("one transaction")
 
             try:
-                await restore(client, live, part.path, options, still)
+                await restore(copy.client, live, part.path, options, still)
             except NornError as fault:
                 there = " already exists" in str(fault)
                 hint = "; with --clean what is there goes first" if there else ""
                 raise NornError(f"nothing was changed: {fault}{hint}") from fault
-        what = ", ".join((*choice.tables, *choice.schemas))
-        text = f"{what} of {database} as in {record.name}"
-        await steps.begin("record")
-        await steps.write(Changes(events=[self._event(subject, text, record.name, "")]))
+        return await self._told(case)
+
+    async def _witness(self, case: _Case) -> Mapping[str, object]:
+        """One of what is to be brought, and what its like in the live database is now. All come in
+        one transaction: by this one a successor sees whether they have."""
+        app, credential = case.app, case.credential
+        there = await self._sources.relations(app, credential, case.row.name)
+        chosen = min((name for name in there if case.choice.has(*name)), default=None)
+        before = (await self._sources.relations(app, credential, case.database)).get(chosen or ())
+        return {"witness": chosen, "before": before}
+
+    async def _brought(self, case: _Case) -> bool:
+        """Whether a predecessor was killed after all of it had come."""
+        given = case.operation.arguments
+        if not isinstance(witness := given.get("witness"), list):
+            return False
+        there = await self._sources.relations(case.app, case.credential, case.database)
+        return there.get(tuple(witness)) not in {None, given.get("before")}
+
+    async def _told(self, case: _Case) -> str:
+        """Some of it was brought."""
+        name = str(case.operation.arguments["snapshot"])
+        what = ", ".join((*case.choice.tables, *case.choice.schemas))
+        text = f"{what} of {case.database} as in {name}"
+        await case.steps.begin("record")
+        await case.steps.write(Changes(events=[self._event(case, text, "")]))
         return text
 
-    async def _kept(self, operation: Operation, subject: Subject, live: Seen, steps: Steps) -> str:
-        """What norn_db says of it from now on. What is done inside is done anew by the lanes: the
-        copy may be from before it."""
-        app, key, given = subject.app.name, self._sources.key, operation.arguments
-        await steps.begin("record")
+    async def _kept(self, case: _Case, live: Seen) -> str:
+        """What norn_db says from now on, as both have changed places. What is done inside is done
+        anew by the lanes: the copy may be from before it."""
+        key, given = self._sources.key, case.operation.arguments
+        await case.steps.begin("record")
         aside, at = str(given["aside"]), datetime.fromisoformat(str(given["at"]))
-        owned = dict(subject.owned[key])
-        owned.pop(("database", beside(live.name, operation.id)), None)
-        rows = {**owned, **swapped(owned, live, aside, at)}
-        service = replace(subject.services[key], desired_digest=None)
+        rows = {**case.owned, **swapped(case.owned, live, aside, at)}
+        service = replace(case.subject.services[key], desired_digest=None)
         text = f"{live.name} is as in {given['snapshot']}; what was there is kept as {aside}"
-        await steps.write(
+        await case.steps.write(
             Changes(
-                inventory={(key, app): rows},
-                services={(key, app): service},
-                events=[self._event(subject, text, str(given["snapshot"]), aside)],
+                inventory={(key, case.app): rows},
+                services={(key, case.app): service},
+                events=[self._event(case, text, aside)],
             )
         )
         return text
 
-    def _event(self, subject: Subject, text: str, name: str, aside: str) -> Event:
-        facts = {"name": name, "aside": aside}
+    def _event(self, case: _Case, text: str, aside: str) -> Event:
+        facts = {"name": str(case.operation.arguments["snapshot"]), "aside": aside}
         key = self._sources.key
-        return Event(logs.SNAPSHOT_RESTORED, "warning", subject.app.name, text, facts, key)
+        return Event(logs.SNAPSHOT_RESTORED, "warning", case.app, text, facts, key)
 
-    async def _take_away(self, subject: Subject, other: str, steps: Steps) -> None:
-        """What this very operation made and does not need any more; its row goes after it."""
-        app, key = subject.app.name, self._sources.key
-        left = await self._databases().seen(other)
-        if left is not None and left.owner == app:
-            await self._databases().drop(left)
-        owned = dict(subject.owned[key])
-        owned.pop(("database", other), None)
-        await steps.write(Changes(inventory={(key, app): owned}))
+    async def _tidied(self, case: _Case) -> None:
+        """What this operation made beside goes; where the server does not let it, with the next."""
+        with suppress(ServiceError):
+            await self._without_leftovers(case.subject, case.made, case.steps)
+
+    async def _without_leftovers(self, subject: Subject, owned: Owned, steps: Steps) -> Owned:
+        """The rows that stay, once whatever a restore of this app made beside is gone."""
+        left = [row for (kind, name), row in owned.items() if _BESIDE.fullmatch(name)]
+        for row in left:
+            found = await self._databases().seen(row.name)
+            ours = found is not None and found.owner == subject.app.name
+            if found is not None and ours and row.server_id in (None, found.id):
+                await self._databases().drop(found)
+        rows = {key: row for key, row in owned.items() if row not in left}
+        if left:
+            await steps.write(Changes(inventory={(self._sources.key, subject.app.name): rows}))
+        return rows
+
+    async def _write(self, case: _Case, rows: Owned) -> None:
+        await case.steps.write(Changes(inventory={(self._sources.key, case.app): rows}))
 
 
 def swapped(owned: Owned, live: Seen, aside: str, at: datetime) -> Mapping[ObjectKey, Held]:

@@ -127,6 +127,15 @@ class SnapshotWork:
 
     async def run(self, operation: Operation, subject: Subject | None, steps: Steps) -> str:
         assert subject is not None, "a snapshot is of an app"
+        record, pruned = await self.make(operation, subject, steps)
+        text = f"{record.name}, {size_words(record.size)}"
+        return text + (f"; {pruned} older pruned" if pruned else "")
+
+    async def make(
+        self, operation: Operation, subject: Subject, steps: Steps, *, fresh: bool = False
+    ) -> tuple[SnapshotRecord, int]:
+        """A recorded snapshot, and how many older ones went for it. fresh: where a predecessor had
+        made one, another is made: time has passed since."""
         sources = self._copier.sources
         database, credential = own_database(sources, subject)
         await steps.begin("prepare")
@@ -134,11 +143,11 @@ class SnapshotWork:
         source = await sources.look(subject.app, credential)
         begun = operation.arguments.get("name")
         record = await self._copier.copy(subject.record, database, source, begun, steps)
-        text = f"{record.name}, {size_words(record.size)}"
+        if fresh and record.name == begun:
+            record = await self._copier.copy(subject.record, database, source, None, steps)
         await steps.begin("prune")
         sure = frozenset({record.name})
-        gone = await self._pruning.prune([subject.app.name], steps, sure=sure)
-        return text + (f"; {len(gone)} older pruned" if gone else "")
+        return record, len(await self._pruning.prune([subject.app.name], steps, sure=sure))
 
 
 def own_database(sources: Sources, subject: Subject) -> tuple[str, Credential]:

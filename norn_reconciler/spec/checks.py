@@ -24,6 +24,7 @@ def check_envelope(report: Report, data: dict[str, Any], rules: Rules) -> None:
     _role(report, data)
     _parts(report, data)
     _alerts(report, data)
+    _migrations(report, data)
     _unknown(report, Spec, data, (), rules)
 
 
@@ -132,6 +133,17 @@ def _alerts(report: Report, data: dict[str, Any]) -> None:
             "alerts.threshold.positive",
             "alerts.threshold must be 1 or more",
             ("alerts", "threshold"),
+        )
+
+
+def _migrations(report: Report, data: dict[str, Any]) -> None:
+    migrations = data.get("migrations")
+    timeout = migrations.get("timeout") if isinstance(migrations, dict) else None
+    if isinstance(timeout, int) and not isinstance(timeout, bool) and timeout <= 0:
+        report.add(
+            "migrations.timeout.positive",
+            "migrations.timeout must be 1 or more: seconds that the command may take",
+            ("migrations", "timeout"),
         )
 
 

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from norn_reconciler.model.app import DeletionText
+from norn_reconciler.model.migrations import TIMEOUT
 from norn_reconciler.spec import duration
 from norn_reconciler.spec.tree import SourcedFloat, SourcedInt
 
@@ -55,8 +56,11 @@ def as_text(value: object) -> str | None:
 
 
 def _digest(value: str, info: ValidationInfo) -> str:
-    if info.context == STORED:
-        return value
+    return value if info.context == STORED else digest(value)
+
+
+def digest(value: str) -> str:
+    """What stands in a spec for a text that may be a secret."""
     return "sha256:" + hashlib.sha256(value.encode()).hexdigest()
 
 
@@ -135,6 +139,15 @@ class Storage(Part):
 class Migrations(Part):
     command: Text = Field(default="", description="shell command that migrates; required")
     database: Text = Field(default="", description="the database it migrates; required")
+    revision: Text = Field(
+        default="",
+        description="any text: another one than the last that succeeded makes a migration due",
+    )
+    timeout: Int = Field(
+        default=TIMEOUT,
+        description="seconds that the command may take",
+        json_schema_extra={"minimum": 1},
+    )
 
 
 class Artifacts(Part):

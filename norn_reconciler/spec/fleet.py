@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from norn_reconciler.model.app import AppName, Claim
+from norn_reconciler.model.cron import Job
 from norn_reconciler.model.fleet import Fleet, Member, Refusal
+from norn_reconciler.model.migrations import Migration
 from norn_reconciler.model.records import Generation, SpecRecord
 from norn_reconciler.spec.claims import Claims, Loss, contest
 from norn_reconciler.spec.findings import Finding, Severity, errors, ordered
@@ -372,13 +374,22 @@ class _Settling:
 
 
 def _member(document: Document) -> Member:
+    spec = document.spec
     return Member(
         document.app,
         document.record,
-        migrations=document.spec.migrations is not None,
-        core=document.spec.core,
-        schedule=document.spec.schedule if document.spec.role == "cron" else "",
+        migration=_migration(document),
+        core=spec.core,
+        schedule=spec.schedule if spec.role == "cron" else "",
+        job=Job(spec.command, max(1, spec.timeout)) if spec.role == "cron" else None,
     )
+
+
+def _migration(document: Document) -> Migration | None:
+    said = document.spec.migrations
+    if said is None:
+        return None
+    return Migration(said.command, said.database, said.revision, said.timeout)
 
 
 def _claims(document: Document) -> frozenset[Claim]:

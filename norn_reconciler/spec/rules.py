@@ -81,6 +81,7 @@ CHECKS: Mapping[str, Severity] = {
     "repo.url.required": E,
     "migrations.command.required": E,
     "migrations.database.required": E,
+    "migrations.timeout.positive": E,
     "services.empty": W,
     "services.storage.unprovisioned": I,
     "volumes.name.required": E,

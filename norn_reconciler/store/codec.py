@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from norn_reconciler.model.app import AppName, Deletion
-from norn_reconciler.model.cron import CronState
+from norn_reconciler.model.cron import CronState, Execution
 from norn_reconciler.model.inventory import Held, HeldState, Origin
+from norn_reconciler.model.migrations import Migrated, MigrationState
 from norn_reconciler.model.plan import Step
 from norn_reconciler.model.records import (
     AppRecord,
@@ -241,12 +242,40 @@ def snapshot_record(row: Row) -> SnapshotRecord:
     )
 
 
+def migrated_row(value: Migrated) -> Row:
+    return {
+        "app": value.app,
+        "revision": value.revision,
+        "state": value.state.value,
+        "at": value.at.isoformat(),
+        "done": value.done,
+        "snapshot": value.snapshot,
+        "error": value.error,
+    }
+
+
+def migrated(row: Row) -> Migrated:
+    return Migrated(**{**row, "app": AppName(row["app"]), "state": MigrationState(row["state"])})
+
+
 def cron_row(value: CronState) -> Row:
     return {
         "app": value.app,
         "schedule": clean(value.schedule),
         "paused": value.paused,
         "next_run_at": value.next_run_at and value.next_run_at.isoformat(),
+    }
+
+
+def execution_row(value: Execution, epoch: int) -> Row:
+    return {
+        "app": value.app,
+        "status": value.status,
+        "exit_code": value.exit_code,
+        "output": clean(value.output),
+        "started_at": value.started_at.isoformat(),
+        "finished_at": value.finished_at and value.finished_at.isoformat(),
+        "reconciler_epoch": epoch,
     }
 
 

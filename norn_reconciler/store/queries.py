@@ -34,6 +34,9 @@ SERVICES = """
      WHERE %(app)s::text IS NULL OR app = %(app)s
      ORDER BY service, app
 """
+MIGRATED = """
+    SELECT app, revision, state, at, done, snapshot, error FROM reconciler.migrations ORDER BY app
+"""
 META = "SELECT key_fingerprint, held, refused, doomed FROM reconciler.meta"
 REVISION = """
     SELECT version_num FROM reconciler.alembic_version
@@ -166,6 +169,8 @@ FORGET = """
     ), forged AS (
         DELETE FROM public.forge_states
          WHERE app::text = ANY (%(apps)s) AND reconciler_epoch IS NOT NULL
+    ), migrations AS (
+        DELETE FROM reconciler.migrations WHERE app = ANY (%(apps)s)
     ), crons AS (
         DELETE FROM public.cron_states WHERE app::text = ANY (%(apps)s)
     ), generations AS (
@@ -206,6 +211,17 @@ PUT_SNAPSHOTS = """
 """
 DISCARD_SNAPSHOTS = "DELETE FROM reconciler.snapshots WHERE name = ANY (%(names)s)"
 
+PUT_MIGRATED = """
+    INSERT INTO reconciler.migrations (app, revision, state, at, done, snapshot, error)
+    SELECT app, revision, state, at, done, snapshot, error
+      FROM jsonb_to_recordset(%(rows)s::jsonb)
+        AS r(app text, revision text, state text, at timestamptz, done text, snapshot text,
+             error text)
+    ON CONFLICT (app) DO UPDATE
+       SET revision = excluded.revision, state = excluded.state, at = excluded.at,
+           done = excluded.done, snapshot = excluded.snapshot, error = excluded.error
+"""
+
 # paused: whoever set it has set it since we looked.
 PUT_CRONS = """
     MERGE INTO public.cron_states AS c
@@ -216,6 +232,19 @@ PUT_CRONS = """
     WHEN NOT MATCHED THEN
         INSERT (app, schedule, paused, next_run_at, updated_at)
         VALUES (r.app, r.schedule, r.paused, r.next_run_at, now())
+"""
+# The type of its key is whatever another tool gave it, as in health_checks.
+PUT_EXECUTIONS = """
+    MERGE INTO public.cron_executions AS e
+    USING jsonb_populate_recordset(NULL::public.cron_executions, %(rows)s::jsonb) AS r
+       ON e.app = r.app AND e.started_at = r.started_at AND e.reconciler_epoch IS NOT NULL
+    WHEN MATCHED THEN UPDATE
+     SET status = r.status, exit_code = r.exit_code, output = r.output,
+         finished_at = r.finished_at
+    WHEN NOT MATCHED THEN
+        INSERT (app, status, exit_code, output, started_at, finished_at, reconciler_epoch)
+        VALUES (r.app, r.status, r.exit_code, r.output, r.started_at, r.finished_at,
+                r.reconciler_epoch)
 """
 PAUSE_CRON = """
     UPDATE public.cron_states SET paused = %(paused)s, updated_at = now()
@@ -257,6 +286,12 @@ PRUNE_HEALTH_CHECKS = """
     DELETE FROM public.health_checks
      WHERE ctid = ANY (ARRAY(SELECT ctid FROM public.health_checks
                               WHERE checked_at < now() - interval '24 hours' LIMIT %(batch)s))
+"""
+PRUNE_EXECUTIONS = """
+    DELETE FROM public.cron_executions
+     WHERE ctid = ANY (ARRAY(SELECT ctid FROM public.cron_executions
+                              WHERE started_at < now() - make_interval(days => %(days)s)
+                                AND reconciler_epoch IS NOT NULL LIMIT %(batch)s))
 """
 
 # Operations.

@@ -34,6 +34,7 @@ class PostgresStore(StoreReads):
             held = await self._rows(conn, queries.INVENTORY, _ALL)
             services = await self._rows(conn, queries.SERVICES, _ALL)
             meta = await self._rows(conn, queries.META)
+            migrated = await self._rows(conn, queries.MIGRATED)
         inventory: dict[str, dict[AppName, dict[ObjectKey, Held]]] = defaultdict(dict)
         for row in held:
             value = codec.held_value(row)
@@ -50,6 +51,7 @@ class PostgresStore(StoreReads):
             tuple(meta[0]["refused"]) if meta else (),
             # Nothing is written of an app any more once it is removed.
             {row["app"]: row["age"] for row in apps if row["state"] == AppState.REMOVED.value},
+            {m.app: m for m in map(codec.migrated, migrated)},
             meta[0]["doomed"] if meta else "",
         )
 
@@ -110,6 +112,7 @@ class PostgresStore(StoreReads):
                 queries.PRUNE_GENERATIONS,
                 queries.PRUNE_NODES,
                 queries.PRUNE_HEALTH_CHECKS,
+                queries.PRUNE_EXECUTIONS,
             ):
                 gone += (await conn.execute(statement, limits)).rowcount
         return gone
@@ -149,7 +152,8 @@ def _statements(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str
     if changes.health_checks:
         yield queries.ADD_HEALTH_CHECKS, _rows(codec.health_row(h) for h in changes.health_checks)
     yield from _snapshots(changes)
-    yield from _crons(changes)
+    yield from _crons(epoch, changes)
+    yield from _migrations(changes)
     if changes.forgotten:
         yield queries.FORGET, {"apps": sorted(changes.forgotten)}
     if changes.key_fingerprint:
@@ -169,11 +173,21 @@ def _snapshots(changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
         yield queries.DISCARD_SNAPSHOTS, {"names": sorted(changes.discarded)}
 
 
-def _crons(changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def _crons(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
     if changes.crons:
         yield queries.PUT_CRONS, _rows(codec.cron_row(c) for c in changes.crons)
+    if changes.executions:
+        yield (
+            queries.PUT_EXECUTIONS,
+            _rows(codec.execution_row(e, epoch) for e in changes.executions),
+        )
     if changes.uncron:
         yield queries.DROP_CRONS, {"apps": sorted(changes.uncron)}
+
+
+def _migrations(changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    if changes.migrated:
+        yield queries.PUT_MIGRATED, _rows(codec.migrated_row(m) for m in changes.migrated)
 
 
 def _rows(rows: Iterable[codec.Row]) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """norn, killed (SIGKILL, no goodbye) at a boundary of a write: right before a request to a service,
-right before and after a transaction in norn_db, right before and after an env file appears or goes.
+right before and after a transaction in norn_db, right before and after an env file appears or goes;
+right before each statement about a whole database.
 
 A process counts them from the moment on that a file says so."""
 
@@ -16,6 +17,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from norn_reconciler.providers.postgres import whole
 from norn_reconciler.store.fence import LeaseFence
 from norn_reconciler.store.store import PostgresStore
 
@@ -62,6 +64,7 @@ def install(boundary: Boundaries) -> None:
     """From here on this process passes `boundary` at each of them."""
     LeaseFence.check = _asking(LeaseFence.check, boundary)  # type: ignore[method-assign]
     PostgresStore._writing = _around(PostgresStore._writing, boundary)  # type: ignore[method-assign]
+    whole._do = _doing(whole._do, boundary)
     os.rename = _delivering(os.rename, boundary)
     os.unlink = _delivering(os.unlink, boundary)
 
@@ -76,6 +79,16 @@ def _asking(check: Callable[[LeaseFence], None], boundary: Boundaries) -> Callab
         check(fence)
 
     return checked
+
+
+def _doing(do: Callable[..., Any], boundary: Boundaries) -> Callable[..., Any]:
+    """What long work does to whole databases, statement by statement."""
+
+    async def watched(conn: Any, statement: str, *names: str, **options: str) -> None:
+        boundary(f"databases: before {' '.join(re.findall('[A-Z_]+', statement)[:3])}")
+        await do(conn, statement, *names, **options)
+
+    return watched
 
 
 def _request(local: Mapping[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 
@@ -108,3 +110,54 @@ def test_copies_are_made_by_the_clock_once_for_a_time_and_as_many_kept_as_asked(
     done = norn.ended("cron", "pause", app, "--snapshots")
     assert done.returncode == 1
     assert "norn cron list" in done.stderr
+
+
+def test_due_commands_are_run_once_where_that_is_allowed(norn_on_postgres: Warm, name) -> None:
+    norn, app, off = norn_on_postgres, name("runs"), name("fails")
+    user = "nobody" if os.geteuid() == 0 else ""
+    on = {"NORN_CRON": "on", "NORN_COMMANDS_USER": user}
+
+    def due(of: str) -> None:
+        """Its time has come a while ago."""
+        query = "UPDATE cron_states SET next_run_at = now() - interval '2 h' WHERE app = %s"
+        with psycopg.connect(norn.norn_db, autocommit=True) as conn:
+            assert conn.execute(query, [of]).rowcount == 1
+
+    def runs(of: str) -> list[dict[str, Any]]:
+        return norn.rows("SELECT * FROM cron_executions WHERE app = %s ORDER BY started_at", of)
+
+    command = "echo to $DATABASE_URL; sleep $LASTS; echo over"
+    lasting = "command: '{}'\nenv: {{LASTS: {}}}\ntimeout: {}\n"
+    head = spec(app, kv=False, events=False).replace("role: worker", "role: cron")
+    whole = head + "schedule: '@yearly'\n"
+    norn.write("runs.yaml", whole + lasting.format(command, 0, 60))
+    norn.write("fails.yaml", f"app: {off}\nrole: cron\nschedule: '@yearly'\ncommand: exit 5\n")
+    with norn.daemon() as daemon:
+        until(lambda: norn.rows("SELECT 1 FROM cron_states WHERE app = %s", off), told=norn.story)
+        norn.until_ready(app)
+        due(app)
+        norn.write("another.yaml", spec(name("another"), kv=False, events=False))
+        norn.until_ready(name("another"))
+    assert runs(app) == [], "not where it is not allowed"
+    with norn.daemon(**on) as daemon:
+        until(lambda: runs(app) and runs(app)[0]["finished_at"], told=norn.story)
+        due(off)
+        until(lambda: runs(off) and runs(off)[0]["finished_at"], told=norn.story)
+        said = [line["line"] for line in daemon.events("cron.said", app=app)]
+        # Its time passes while the former run goes on: that one is left out.
+        norn.write("runs.yaml", whole + lasting.format(command, 1000, 1000))
+        norn.until_ready(app, generation=2)
+        due(app)
+        until(lambda: len(runs(app)) == 2, told=norn.story)
+        due(app)
+        until(lambda: not norn.rows("SELECT 1 FROM cron_states WHERE next_run_at < now()"))
+        daemon.kill()
+    assert said == ["to ***", "over"]
+    (done, cut), (bad,) = runs(app), runs(off)
+    assert (done["status"], done["exit_code"], done["output"]) == ("succeeded", 0, "to ***\nover")
+    assert (bad["status"], bad["exit_code"]) == ("failed", 5)
+    assert (cut["status"], cut["finished_at"]) == ("running", None)
+    with norn.daemon(**on):
+        until(lambda: runs(app)[-1]["finished_at"], told=norn.story)
+    assert [r["status"] for r in runs(app)] == ["succeeded", "failed"]
+    assert runs(app)[-1]["output"] == "norn restarted during the run"

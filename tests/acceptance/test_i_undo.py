@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from tests.acceptance.harness import Norn, database, until
+from tests.acceptance.harness import Norn, database, spec, until
 from tests.acceptance.services import Services
 
 
@@ -147,3 +147,52 @@ def test_what_can_not_be_undone_says_what_to_do_instead(norn_on_postgres: Norn, 
     norn.run("apply")
     (asked,) = norn.rows("SELECT id FROM reconciler.operations")
     assert f"norn resume {app}" in norn.ended("undo", str(asked["id"])).stderr
+
+
+def test_a_restore_and_what_went_with_its_data_are_undone(norn_on_postgres: Norn, name) -> None:
+    norn, app, other = norn_on_postgres, name("data"), name("other")
+    norn.write("other.yaml", spec(other, kv=False, events=False))
+    text = "deletionPolicy: delete\n" + spec(app, kv=False, events=False)
+    norn.write("data.yaml", text)
+    norn.run("apply")
+    url = norn.env(app)["DATABASE_URL"]
+
+    def value() -> list[tuple[int]]:
+        with psycopg.connect(url) as conn:
+            return conn.execute("SELECT n FROM precious").fetchall()
+
+    def number() -> str:
+        return str(norn.rows("SELECT max(id) AS id FROM reconciler.operations")[0]["id"])
+
+    with psycopg.connect(url) as conn:
+        conn.execute("CREATE TABLE precious AS SELECT 1 AS n")
+    copy = norn.json("snapshot", "create", app)["snapshot"]
+    with psycopg.connect(url) as conn:
+        conn.execute("UPDATE precious SET n = 2")
+    norn.run("restore", copy, "--yes")
+    assert value() == [(1,)]
+    restored = number()
+    shown = norn.json("undo", restored)
+    assert f"{database(app)}.trash." in shown["undo"]
+    assert value() == [(1,)], "only shown"
+    norn.run("undo", restored, "--yes")
+    assert value() == [(2,)]
+    norn.run("undo", number(), "--yes")
+    assert value() == [(1,)], "and the undoing, too"
+    assert norn.ended("undo", restored).returncode == 1, "what it put aside is live again"
+    norn.run("apply")
+    assert norn.is_ready(app)
+    norn.run("plan", "--check")
+
+    (norn.specs / "data.yaml").unlink()
+    norn.run("apply", NORN_GRACE_SECONDS="0.1")
+    gone = number()
+    assert norn.events("object.destroyed", app)
+    refused = norn.ended("undo", gone)
+    assert refused.returncode == 1
+    assert f"no file asks for {app}" in refused.stderr
+    norn.write("data.yaml", text)
+    norn.run("apply")
+    url = norn.env(app)["DATABASE_URL"]
+    norn.run("undo", gone, "--yes")
+    assert value() == [(1,)]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from norn_reconciler.snapshots import clients
 from tests.acceptance.harness import MAIL_AGENT, Norn, database, spec, until
 from tests.acceptance.services import Services
 from tests.acceptance.systemd_namespace import CHECKOUT, Machine, obstacle
@@ -219,6 +220,34 @@ def test_the_installed_command_has_the_services_settings(
 
     assert [(row["app"], row["ready"]) for row in status["apps"]] == [(app, True)]
     assert variables == delivered(service, app)
+
+
+def test_a_migration_runs_as_the_units_user_and_within_its_limits(
+    service: Machine, norn: Norn, name: Callable[[str], str]
+) -> None:
+    client = clients.newest().folder.resolve().parent  # the tests' own, for the machine to have
+    service.run("ln", "-sfn", str(client), "/usr/lib/postgresql/99")
+    service.run("bash", "-c", f"echo NORN_MIGRATIONS=on >> {ETC}/norn.env")
+    service.run("systemctl", "restart", UNIT)
+    app = name("migrates")
+    command = (
+        "id -un; touch /opt/x 2>/dev/null || echo shut; pwd; env | grep -c NORN_.*_URL || true"
+    )
+    migrations = (
+        f"migrations:\n  database: {database(app)}\n  command: {command!r}\n  revision: 1\n"
+    )
+    drop(service, "migrates.yaml", spec(app, kv=False, events=False) + migrations)
+
+    def ended() -> list[dict[str, Any]]:
+        query = "SELECT status, error, steps FROM deployments WHERE app = %s ORDER BY started_at"
+        rows = norn.rows(query, app)
+        return [r for r in rows if len(r["steps"]) == 2 and r["status"] != "migrating"]
+
+    (row,) = until(ended, 30.0, told=lambda: service.run("journalctl", "-u", UNIT, "--no-pager"))
+    assert row["status"] == "deployed", row
+    user, shut, folder, urls = row["steps"][1]["output"].splitlines()
+    assert (user, shut, urls) == (UNIT, "shut", "0")
+    assert folder.startswith("/tmp/norn-")
 
 
 def test_it_leaves_nothing_behind(machine: Machine, tmp_path: Path) -> None:

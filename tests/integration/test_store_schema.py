@@ -26,6 +26,7 @@ SHARED = {
     "error created_at updated_at",
 }
 OURS = {
+    "cron_executions": {"reconciler_epoch"},
     "deployments": {"reconciler_epoch", "reconciler_generation"},
     "forge_states": {"reconciler_epoch"},
     "health_checks": {"reconciler_service", "reconciler_reason"},

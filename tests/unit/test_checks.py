@@ -70,3 +70,14 @@ def test_what_is_not_there_is_no_finding(kept: Path) -> None:
     (kept / "etc" / "norn.env").unlink()
     (kept / "state" / "stack" / "stack.json").unlink()
     assert found(kept) == []
+
+
+def test_commands_that_no_user_is_named_for(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    for settings, reasons in (
+        (Settings(migrations=False), []),
+        (Settings(migrations=True), ["CommandsUser"]),
+        (Settings(migrations=True, commands_user="of-nobody"), ["CommandsUser"]),
+        (Settings(migrations=True, commands_user="nobody"), []),
+    ):
+        assert [f.reason for f in checks.files(settings).findings] == reasons

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from norn_reconciler.model import trash
 from norn_reconciler.model.plan import Effect, Problem, Severity, Wanted
 from norn_reconciler.providers.postgres.actions import PostgresAction, quoted, revoke_membership
 from norn_reconciler.providers.postgres.database_actions import SetOwner
@@ -298,7 +299,7 @@ def _revoke(grant: Grant, database: Database) -> str:
 def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
     for row in held_databases(wanted.owned):
         database = observed.databases.get(row.name)
-        if row.name == wanted.desired.database or database is None:
+        if row.name == wanted.desired.database or database is None or trash.since(row):
             continue
         if row.server_id is not None and row.server_id != str(database.oid):
             continue
@@ -306,5 +307,6 @@ def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
             Severity.WARNING,
             "DatabaseRetained",
             f"database {row.name} is no longer in the spec: it keeps its data, nobody can connect",
-            "name it again in the spec to have it back",
+            # What has a dot no spec can name: a restore made it, and the next takes it away.
+            "" if "." in row.name else "name it again in the spec to have it back",
         )

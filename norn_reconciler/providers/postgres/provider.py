@@ -266,6 +266,11 @@ class PostgresProvider:
     async def entry(self, app: AppName, credential: Credential, database: str) -> Source:
         return await self._wire.entry(app, credential, database)
 
+    async def relations(
+        self, app: AppName, credential: Credential, database: str
+    ) -> Mapping[tuple[str, ...], str]:
+        return await self._wire.relations(app, credential, database)
+
     async def tables(self, app: AppName, credential: Credential, database: str) -> int:
         return await self._wire.tables(app, credential, database)
 

@@ -46,14 +46,15 @@ _VARIABLES = {
     "sslcrldir": "PGSSLCRLDIR",
     "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
 }
-# pg_dump locks each table and reads each sequence; what an extension made it makes again by itself.
-_TABLES = """
-SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'p')
+_RELATIONS = """
+SELECT n.nspname, c.relname, c.oid::text, c.relkind IN ('r', 'p')
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
    AND n.nspname <> 'information_schema' AND NOT starts_with(n.nspname, 'pg_')
    AND NOT EXISTS (SELECT FROM pg_depend d
                     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 """
+# pg_dump locks each table and reads each sequence; what an extension made it makes again by itself.
 _UNREADABLE = """
 SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner), c.relkind::text,
        CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'schema'
@@ -98,6 +99,22 @@ def unlooked(url: Secret, name: str, version: int, trust: Trust) -> Source:
     return Source(version, "UTF8", environment(given, name, version), password)
 
 
+async def relations(
+    url: Secret, name: str, seconds: float, trust: Trust
+) -> Mapping[tuple[str, ...], str]:
+    """(schema, name) → OID. Raises ServiceError."""
+
+    async def ask() -> Mapping[tuple[str, ...], str]:
+        async with logged_in(url, name, seconds, trust) as conn:
+            rows = await (await conn.execute(_RELATIONS)).fetchall()
+            return {(schema, relation): oid for schema, relation, oid, _ in rows}
+
+    try:
+        return await bounded(ask(), seconds)
+    except (psycopg.Error, TimeoutError, OSError) as fault:
+        raise translate(fault) from fault
+
+
 async def tables(url: Secret, name: str, seconds: float, trust: Trust) -> int:
     """How many the app has there; each has been read for the planner's statistics, which no dump
     holds. Raises ServiceError."""
@@ -106,8 +123,8 @@ async def tables(url: Secret, name: str, seconds: float, trust: Trust) -> int:
         async with logged_in(url, name, seconds, trust) as conn:
             await conn.execute("SET statement_timeout = 0")
             await conn.execute("ANALYZE")
-            row = await (await conn.execute(_TABLES)).fetchone()
-            return int(row[0]) if row else 0
+            rows = await (await conn.execute(_RELATIONS)).fetchall()
+            return sum(table for _, _, _, table in rows)
 
     try:
         return await bounded(ask(), _LONG)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import LiteralString
 
 import psycopg
-from psycopg.sql import SQL, Composable, Identifier, Literal
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from norn_reconciler.model.databases import Seen
 from norn_reconciler.model.errors import Rejected
@@ -45,15 +45,18 @@ _RIGHTS = """
 SELECT DISTINCT d.datname FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
  WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s ORDER BY 1
 """
+# What no end of a session ends. A slot would go with its database, and keep the server's log.
 _HELD = """
-SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE database = %(name)s
- UNION ALL SELECT 'subscription ' || subname FROM pg_subscription WHERE subdbid = %(id)s::oid
- ORDER BY 1
+SELECT (SELECT count(*)::int FROM pg_prepared_xacts WHERE database = ANY (%(names)s)),
+       ARRAY(SELECT 'replication slot ' || slot_name FROM pg_replication_slots
+              WHERE database = ANY (%(names)s)
+              UNION ALL SELECT 'subscription ' || subname FROM pg_subscription
+              WHERE subdbid = ANY (%(ids)s::oid[])
+              ORDER BY 1)
 """
-_PREPARED = """
-SELECT count(*)::int FROM pg_prepared_xacts x JOIN pg_database d ON d.datname = x.database
- WHERE d.oid = ANY (%s::oid[])
-"""
+
+
+_PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 
 
 class WholeDatabases:
@@ -69,11 +72,12 @@ class WholeDatabases:
         async with self._admin(name) as conn:
             return await _seen(conn, name)
 
-    async def make(self, name: str, owner: str) -> Seen:
+    async def make(self, name: str, owner: str, like: str | None = None) -> Seen:
         async with self._admin(name) as conn:
             # Closed until PUBLIC has no right on it: what a spec's database is made like, too.
-            made = "CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'"
-            await _do(conn, made + " ALLOW_CONNECTIONS false", name, owner)
+            text = {"encoding": "UTF8"} if like is None else await _text(conn, like)
+            made = "CREATE DATABASE {} OWNER {} TEMPLATE template0 ALLOW_CONNECTIONS false"
+            await _do(conn, made, name, owner, **text)
             async with conn.transaction():
                 await _do(conn, "REVOKE ALL ON DATABASE {} FROM PUBLIC", name)
                 await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", name)
@@ -83,6 +87,8 @@ class WholeDatabases:
 
     async def swap(self, live: Seen, other: Seen, aside: str) -> None:
         async with self._admin(live.name) as conn:
+            if await _is(conn, live.name, other) and await _is(conn, aside, live):
+                return  # a former call came as far, and could not hear of it
             await _same(conn, live, other)
             async with _shut(conn, live, other, reopen=live), conn.transaction():
                 await _same(conn, live, other)
@@ -92,6 +98,8 @@ class WholeDatabases:
 
     async def rename(self, seen: Seen, name: str, *, open: bool) -> None:
         async with self._admin(seen.name) as conn:
+            if await _is(conn, name, seen):
+                return  # as above
             await _same(conn, seen)
             reopen = seen if seen.open else None
             async with _shut(conn, seen, reopen=reopen), conn.transaction():
@@ -100,6 +108,11 @@ class WholeDatabases:
                 if open:
                     await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", name)
 
+    async def reopen(self, seen: Seen) -> None:
+        async with self._admin(seen.name) as conn, conn.transaction():
+            await _same(conn, seen)
+            await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", seen.name)
+
     @asynccontextmanager
     async def entered(self, seen: Seen, password: Secret | None) -> AsyncIterator[None]:
         """Whatever cuts the block off leaves it to the lanes to shut it again: they do so to
@@ -107,7 +120,7 @@ class WholeDatabases:
         try:
             async with self._admin(seen.name) as conn:
                 await _same(conn, seen)
-                await _droppable(conn, seen)
+                await _free(conn, [seen])
                 if password is not None:
                     stored = await asyncio.to_thread(verifier.make, password)
                     await conn.execute(
@@ -160,7 +173,7 @@ class WholeDatabases:
             if (found := await _seen(conn, seen.name)) is None:
                 return
             await _same(conn, seen)
-            await _droppable(conn, seen)
+            await _free(conn, [found])
             await _do(conn, "ALTER DATABASE {} IS_TEMPLATE false", found.name)
             await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS false", found.name)
             await _end_sessions(conn, [found])
@@ -187,9 +200,31 @@ class WholeDatabases:
             raise translate(fault, object=name) from fault
 
 
-async def _do(conn: Connection, statement: LiteralString, *names: str) -> None:
+async def _do(conn: Connection, statement: LiteralString, *names: str, **options: str) -> None:
+    """options: they follow, each with its value."""
     parts: list[Composable] = [Identifier(name) for name in names]
-    await conn.execute(SQL(statement).format(*parts))
+    more = [SQL(" {} {}").format(Identifier(o), Literal(v)) for o, v in options.items()]
+    await conn.execute(SQL(statement).format(*parts) + Composed(more))
+
+
+async def _text(conn: Connection, name: str) -> dict[str, str]:
+    """How it encodes and sorts text, as CREATE DATABASE takes it. The columns differ between
+    versions of the server."""
+    ask = "SELECT to_jsonb(d), pg_encoding_to_char(encoding) FROM pg_database d WHERE datname = %s"
+    row = await (await conn.execute(ask, [name])).fetchone()
+    if row is None:
+        raise Rejected(SERVICE, f"database {name} is not there", object=name)
+    seen, encoding = row
+    by = _PROVIDERS[seen["datlocprovider"]]
+    found = {
+        "encoding": encoding,
+        "lc_collate": seen["datcollate"],
+        "lc_ctype": seen["datctype"],
+        "locale_provider": by,
+        f"{by}_locale": seen.get("datlocale") or seen.get("daticulocale"),
+        "icu_rules": seen.get("daticurules"),
+    }
+    return {option: value for option, value in found.items() if value is not None}
 
 
 async def _seen(conn: Connection, name: str) -> Seen | None:
@@ -197,15 +232,16 @@ async def _seen(conn: Connection, name: str) -> Seen | None:
     return Seen(*row) if row is not None else None
 
 
+async def _is(conn: Connection, name: str, database: Seen) -> bool:
+    """Whether that is what it is called."""
+    ask = "SELECT 1 FROM pg_database WHERE datname = %s AND oid::text = %s"
+    return await (await conn.execute(ask, [name, database.id])).fetchone() is not None
+
+
 async def _same(conn: Connection, *databases: Seen) -> None:
     """Raises Rejected where one of these names is another database's by now, or nobody's."""
     for database in databases:
-        row = await (
-            await conn.execute(
-                "SELECT oid::text FROM pg_database WHERE datname = %s", [database.name]
-            )
-        ).fetchone()
-        if row is None or row[0] != database.id:
+        if not await _is(conn, database.name, database):
             raise Rejected(
                 SERVICE,
                 f"database {database.name} is not the one that it was",
@@ -217,6 +253,7 @@ async def _same(conn: Connection, *databases: Seen) -> None:
 async def _shut(conn: Connection, *databases: Seen, reopen: Seen | None) -> AsyncIterator[None]:
     """Nobody is in them, or can get in, within the block. reopen: which of them is as it was where
     that, or the block, fails."""
+    await _free(conn, databases)
     try:
         for database in databases:
             await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS false", database.name)
@@ -228,36 +265,31 @@ async def _shut(conn: Connection, *databases: Seen, reopen: Seen | None) -> Asyn
         raise
 
 
-async def _droppable(conn: Connection, seen: Seen) -> None:
-    """Before any trouble is taken. Raises Rejected with what holds it."""
-    row = await (await conn.execute(_PREPARED, [[int(seen.id)]])).fetchone()
-    if row is not None and row[0]:
-        raise _prepared(seen.name, row[0])
-    held = await (await conn.execute(_HELD, {"name": seen.name, "id": int(seen.id)})).fetchall()
+async def _free(conn: Connection, databases: Collection[Seen]) -> None:
+    """Before any trouble is taken. Raises Rejected where something has hold of them that is no
+    session: then the server neither renames nor drops."""
+    ids = [int(database.id) for database in databases]
+    names = [database.name for database in databases]
+    row = await (await conn.execute(_HELD, {"names": names, "ids": ids})).fetchone()
+    prepared, held = row if row is not None else (0, [])
+    if prepared:
+        raise Rejected(
+            SERVICE,
+            f"prepared transactions hold {', '.join(names)} ({prepared})",
+            remedy="see pg_prepared_xacts: COMMIT PREPARED or ROLLBACK PREPARED each of them there",
+        )
     if held:
         raise Rejected(
             SERVICE,
-            f"{', '.join(name for (name,) in held)} hold database {seen.name}",
-            object=seen.name,
+            f"{', '.join(held)} hold database {', '.join(names)}",
             remedy="drop them first: pg_drop_replication_slot, or DROP SUBSCRIPTION in it",
         )
 
 
-def _prepared(names: str, count: int) -> Rejected:
-    return Rejected(
-        SERVICE,
-        f"prepared transactions hold {names} ({count})",
-        remedy="see pg_prepared_xacts: COMMIT PREPARED or ROLLBACK PREPARED each of them there",
-    )
-
-
 async def _end_sessions(conn: Connection, databases: Collection[Seen]) -> None:
-    """Raises Rejected where something stays that lets the server neither rename nor drop."""
+    """Raises Rejected where one stays: then the server neither renames nor drops."""
     ids = [int(database.id) for database in databases]
     names = ", ".join(database.name for database in databases)
-    row = await (await conn.execute(_PREPARED, [ids])).fetchone()
-    if row is not None and row[0]:
-        raise _prepared(names, row[0])
     stays: set[str] = set()
     for _ in range(_TRIES):
         inside = await (await conn.execute(_INSIDE, [ids])).fetchall()

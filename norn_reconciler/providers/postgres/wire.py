@@ -25,7 +25,7 @@ from norn_reconciler.providers.postgres.database_actions import InsideAction
 from norn_reconciler.providers.postgres.endpoint import Endpoint
 from norn_reconciler.providers.postgres.faults import translate
 from norn_reconciler.providers.postgres.observe import Observer
-from norn_reconciler.providers.postgres.source import source, tables, unlooked
+from norn_reconciler.providers.postgres.source import relations, source, tables, unlooked
 from norn_reconciler.providers.postgres.state import (
     COMMENT_PREFIX,
     DATABASE,
@@ -129,6 +129,14 @@ class Wire:
         way = self._way
         url = way.admin.app_url(role, credential.password, database, way.sslmode)
         return unlooked(url, self._name, await self.version(), way.admin.trust)
+
+    async def relations(
+        self, role: str, credential: Credential, database: str
+    ) -> Mapping[tuple[str, ...], str]:
+        """Raises ServiceError."""
+        way = self._way
+        url = way.admin.app_url(role, credential.password, database, way.sslmode)
+        return await relations(url, self._name, way.seconds, way.admin.trust)
 
     async def tables(self, role: str, credential: Credential, database: str) -> int:
         """Raises ServiceError."""

@@ -8,6 +8,7 @@ import pytest
 from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.model.fleet import Folder
 from norn_reconciler.model.inventory import Held, HeldState
+from norn_reconciler.model.migrations import Migration
 from norn_reconciler.model.records import Generation, SpecRecord
 from norn_reconciler.spec.findings import Finding, Severity
 from norn_reconciler.spec.fleet import Settled, settle
@@ -62,7 +63,7 @@ def test_a_file_is_in_force() -> None:
     settled = settle(scan(a), {}, NOBODY, RULES)
     member = settled.fleet.members[A]
     assert (member.app, member.record, member.rejected) == (a.app, a.record, "")
-    assert (member.migrations, member.core) == (True, False)
+    assert (member.migration, member.core) == (Migration("x", "y"), False)
     assert settled.findings == ()
 
 

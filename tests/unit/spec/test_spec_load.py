@@ -68,6 +68,13 @@ HEAD = "app: a\nrole: worker\n"
             1,
         ),
         (
+            HEAD + "migrations: {command: x, database: y, timeout: 0}",
+            "migrations.timeout.positive",
+            "migrations.timeout",
+            3,
+            39,
+        ),
+        (
             HEAD + "migrations: {command: x}",
             "migrations.database.required",
             "migrations.database",

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.inventory import Held, HeldState, Origin
+from norn_reconciler.model.migrations import Migrated, MigrationState
 from norn_reconciler.model.plan import Step
 from norn_reconciler.model.records import (
     AppRecord,
@@ -75,6 +76,23 @@ def test_a_held_object_survives_its_row(held):
 def test_a_service_survives_its_row(record):
     row = through_json(codec.service_row("kv", AppName("a"), record))
     assert codec.service_record(row) == record
+
+
+@given(
+    st.builds(
+        Migrated,
+        st.builds(AppName, text),
+        text,
+        st.sampled_from(MigrationState),
+        instants,
+        st.none() | text,
+        text,
+        text,
+    )
+)
+def test_a_migration_survives_its_row(migrated):
+    row = through_json(codec.migrated_row(migrated))
+    assert codec.migrated({**row, "at": datetime.fromisoformat(row["at"])}) == migrated
 
 
 json_values = st.recursive(
