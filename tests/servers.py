@@ -46,6 +46,15 @@ def log_statements(superuser_url: str) -> None:
         conn.execute("SELECT pg_reload_conf()")
 
 
+def keep_and_copy(server: Postgres) -> None:
+    """It takes prepared transactions and logical replication slots from now on."""
+    with psycopg.connect(server.url(), autocommit=True) as conn:
+        conn.execute("ALTER SYSTEM SET max_prepared_transactions = 5")
+        conn.execute("ALTER SYSTEM SET wal_level = 'logical'")
+    server.stop()
+    server.start()
+
+
 class ThrowAway:
     """A stack in a folder of its own below /tmp that `remove` takes away, at the latest when the
     interpreter ends."""
@@ -120,6 +129,7 @@ class Servers:
         password = own.stack.values["norn_admin_password"]
         if own.fifteen.process.pid is None:
             own.fifteen.start()
+            keep_and_copy(own.fifteen)
             bootstrap(own.fifteen.url(), password, own.stack.values["norn_keeper_password"])
             log_statements(own.fifteen.url())
         return PostgresServer(version, own.fifteen.url(), own.fifteen.url("norn_admin", password))

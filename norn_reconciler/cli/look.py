@@ -15,6 +15,7 @@ from norn_reconciler import compose, key_at_hand, oneshot
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import AppArgument, Output, OutputOption, app, settings
 from norn_reconciler.engine.status import READY
+from norn_reconciler.model import trash
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import KeyMismatch, NornError
 from norn_reconciler.model.inventory import Owned
@@ -118,7 +119,9 @@ def _row(record: AppRecord) -> tuple[object, ...]:
     if ready is None:
         return (record.app, "Unknown", generation, None, "not looked at yet")
     state = "Removed" if record.state is AppState.REMOVED else ready.status
-    return (record.app, state, generation, ready.last_transition_time, ready.message)
+    torn = record.conditions.get(trash.CONDITION)
+    message = "; ".join(filter(None, (ready.message, torn.message if torn is not None else "")))
+    return (record.app, state, generation, ready.last_transition_time, message)
 
 
 def _app_json(record: AppRecord) -> dict[str, object]:

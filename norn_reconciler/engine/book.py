@@ -25,6 +25,7 @@ from norn_reconciler.engine.telling import (
     tell_end,
     unheard,
 )
+from norn_reconciler.model import trash
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, StoreUnavailable
 from norn_reconciler.model.inventory import Held, ObjectKey
@@ -249,6 +250,8 @@ class Book(Mirror):
         declared = {self._kinds[k] for k in entry.app.sections if k in self._kinds}
         kind = self._kinds[report.service]
         keep = declared | {status.READY, status.SPEC, status.MIGRATION, status.ISOLATION}
+        if any(trash.going(self.owned(k, app)) for k in self.held_on(app)):
+            keep |= {trash.CONDITION}
         # A removal under way is shown until its own service says that it is done.
         under_way = {self._kinds[k] for k in self.concerned(entry)} - {kind}
         keep |= {t for t in under_way if status.bad(record.conditions.get(t))}

@@ -28,6 +28,7 @@ from norn_reconciler.engine.logins import Logins, surprised
 from norn_reconciler.engine.probes import Probes
 from norn_reconciler.engine.roster import NEVER, same_wish
 from norn_reconciler.engine.status import HELD
+from norn_reconciler.model import trash
 from norn_reconciler.model.app import App, AppName, Deletion
 from norn_reconciler.model.errors import LeaseLost, ServiceError, Unavailable
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey
@@ -316,6 +317,7 @@ class Lane:
         if case.observed is not None:
             try:
                 confirmed = self.provider.confirm(case.wanted, case.observed, case.applied.done)
+                confirmed = trash.noted(case.base, confirmed, case.record.deletion)
                 owned = confirmed if confirmed != case.base else None
             except Exception as fault:  # as in _wanted
                 case.error = case.error or surprised(self.provider.key, app, fault)

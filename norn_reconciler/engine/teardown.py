@@ -55,7 +55,7 @@ def due(
             continue
         policy = book.service(service, app).deletion
         for _, held in sorted(owned.items()):
-            if held.kind in kinds[service] and (what := _fate(held, policy, now, grace)):
+            if held.kind in kinds[service] and (what := _fate(held, now, grace)):
                 place = (service, held.kind, held.name)
                 found.setdefault(app, {}).setdefault(what, []).append(place)
         if policy is not Deletion.RETAIN and _is_rest(book, app, owned, kinds[service]):
@@ -86,13 +86,15 @@ def _may(book: Book, service: str, app: AppName) -> bool:
     return heard is not None and isinstance(heard.outcome, Converged)
 
 
-def _fate(held: Held, policy: Deletion, now: datetime, grace: timedelta) -> str:
+def _fate(held: Held, now: datetime, grace: timedelta) -> str:
     if held.state is not HeldState.RETAINED or held.origin is not Origin.MADE:
         return ""
+    if trash.BESIDE in held.settings:
+        return "destroy"  # its restore was cut off
     since = trash.since(held)
     if since is not None:
         return "destroy" if now - since >= grace else ""
-    return {Deletion.TRASH: "trash", Deletion.DELETE: "destroy"}.get(policy, "")
+    return {Deletion.TRASH: "trash", Deletion.DELETE: "destroy"}.get(trash.policy(held), "")
 
 
 def judge(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from norn_reconciler import logs
+from norn_reconciler.engine import status
 from norn_reconciler.engine.mirror import Mirror
 from norn_reconciler.engine.roster import Entry
 from norn_reconciler.engine.telling import log_event, operation_finished, operation_started
@@ -18,6 +19,7 @@ from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.errors import LeaseLost, NornError, StoreUnavailable, sentence
 from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.records import Changes, Operation, OperationState, Store
+from norn_reconciler.model.status import Condition
 from norn_reconciler.model.work import LongWork, Subject
 
 T = TypeVar("T")
@@ -189,6 +191,21 @@ class Works:
 
         await self.insist(write)
 
+    async def show(self, app: AppName, kind: str, condition: Condition | None) -> None:
+        async def write() -> None:
+            async with self._book.turn:  # a file may have come back: the record is as of now
+                record = self._book.records.get(app)
+                if record is None:
+                    return
+                conditions = {k: c for k, c in record.conditions.items() if k != kind}
+                if condition is not None:
+                    conditions[kind] = condition.with_transition(record.conditions.get(kind))
+                if not status.same(conditions, record.conditions):
+                    shown = replace(record, conditions=conditions)
+                    await self._book.write(Changes(apps=[shown]))
+
+        await self.insist(write)
+
 
 class _Steps:
     """One operation's: implements model.work.Steps."""
@@ -217,6 +234,10 @@ class _Steps:
             id=operation.id,
             step=step,
         )
+
+    async def show(self, kind: str, condition: Condition | None) -> None:
+        if self._operation.app is not None:
+            await self._works.show(self._operation.app, kind, condition)
 
     async def write(self, changes: Changes) -> None:
         await self._works.record(changes)

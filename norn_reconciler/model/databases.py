@@ -11,8 +11,9 @@ from norn_reconciler.model.secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A database as the server has it. id: what the server calls it for good. size: bytes.
-    sessions: how many are in it. open: whether anybody may log in to it."""
+    """A database as the server has it. id: what the server calls it for good. size: bytes, 0 where
+    its owner lets nobody see it. sessions: how many are in it. open: whether anybody may log in to
+    it."""
 
     name: str
     id: str

@@ -1,16 +1,21 @@
-"""Databases on their way out: what they are called, and what their inventory rows say of it. Rows
-are HeldState.RETAINED, as all that no spec asks for, and go when their grace is over."""
+"""Data on their way out: what they are called, and what their inventory rows say of it. Rows are
+HeldState.RETAINED, as all that no spec asks for, and go when their grace is over."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from norn_reconciler.model.inventory import Held
+from norn_reconciler.model.app import Deletion
+from norn_reconciler.model.inventory import Held, HeldState, Owned
 
 AT = "trash.at"  # keys in Held.settings: since when, as ISO 8601 in UTC
 FROM = "trash.from"  # what it was called before
 COPY = "trash.copy"  # and the snapshot that was made of it since nobody can change it any more
+BESIDE = "restore.beside"  # what a restore made beside that database: nobody's data, and no loss
+POLICY = "trash.policy"  # what its spec had said of its end when it was shut; else it stays
+CONDITION = "TornDown"  # its type: what becomes of an app's data, and what stands in the way
+_KEYS = frozenset({AT, FROM, COPY, POLICY})
 _MOST = 63  # bytes of a name, as PostgreSQL has it
 
 
@@ -30,8 +35,35 @@ def since(held: Held) -> datetime | None:
 def returned(held: Held) -> Held:
     """The row of one that is wanted again, under the name that it had."""
     name = held.settings.get(FROM, held.name)
-    kept = {key: value for key, value in held.settings.items() if key not in {AT, FROM, COPY}}
-    return replace(held, name=name, settings=kept)
+    return _plain(replace(held, name=name))
+
+
+def _plain(held: Held) -> Held:
+    kept = {key: value for key, value in held.settings.items() if key not in _KEYS}
+    return held if kept == held.settings else replace(held, settings=kept)
+
+
+def going(owned: Owned) -> bool:
+    """Whether some of these are on their way out."""
+    return any(held.settings.keys() & {AT, POLICY} for held in owned.values())
+
+
+def policy(held: Held) -> Deletion:
+    return Deletion(held.settings.get(POLICY, Deletion.RETAIN))
+
+
+def noted(before: Owned, after: Owned, word: Deletion) -> Owned:
+    """`after`, where each row that is retained from now on keeps `word`, which held until now: what
+    is said later is said of other objects. What is wanted again has nothing of the kind."""
+    return {key: _noted(before.get(key), held, word) for key, held in after.items()}
+
+
+def _noted(before: Held | None, held: Held, word: Deletion) -> Held:
+    if held.state is not HeldState.RETAINED:
+        return _plain(held)
+    if (before is not None and before.state is HeldState.RETAINED) or word is Deletion.RETAIN:
+        return held
+    return replace(held, settings={**held.settings, POLICY: word.value})
 
 
 def settings(name: str, at: datetime) -> dict[str, str]:

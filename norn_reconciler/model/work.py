@@ -12,6 +12,7 @@ from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.migrations import Migrated, Migration
 from norn_reconciler.model.records import AppRecord, Changes, Operation, ServiceRecord
 from norn_reconciler.model.secret import Credential
+from norn_reconciler.model.status import Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ class Steps(Protocol):
 
     async def tell(self, progress: str) -> None:
         """How far the step is, for people. Call it every few seconds at most."""
+        ...
+
+    async def show(self, kind: str, condition: Condition | None) -> None:
+        """The app's condition of that type from now on; None: there is nothing to tell."""
         ...
 
     async def write(self, changes: Changes) -> None:

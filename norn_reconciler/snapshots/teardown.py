@@ -12,12 +12,12 @@ from norn_reconciler import logs
 from norn_reconciler.model import trash
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.databases import Databases, Seen
-from norn_reconciler.model.errors import NornError
+from norn_reconciler.model.errors import LeaseLost, NornError, StoreUnavailable, sentence
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin, Owned
 from norn_reconciler.model.records import Changes, ForgeState, Operation
 from norn_reconciler.model.secret import DUE, Credential, CredentialMark, Secret
 from norn_reconciler.model.snapshots import SnapshotRecords
-from norn_reconciler.model.status import Event
+from norn_reconciler.model.status import Condition, Event
 from norn_reconciler.model.teardown import Destroys
 from norn_reconciler.model.work import Steps, Subject
 from norn_reconciler.snapshots.folder import digest
@@ -102,13 +102,30 @@ class TeardownWork:
         began = self._now()
         if subject.leaving:
             await steps.write(Changes(forge_states=[_forge(case, "tearing_down", began, None)]))
-        told = [await self._trashed(case, *one) for one in list(case.asked(TRASH))]
-        told += [await self._destroyed(case, *one) for one in list(case.asked(DESTROY))]
-        if subject.leaving:
-            told += await self._left(case)
-            state = _forge(case, "unforged", began, self._now())
-            await steps.write(Changes(forge_states=[state]))
+        try:
+            told = [await self._trashed(case, *one) for one in list(case.asked(TRASH))]
+            told += [await self._destroyed(case, *one) for one in list(case.asked(DESTROY))]
+            told += await self._left(case) if subject.leaving else []
+        except (LeaseLost, StoreUnavailable):
+            raise
+        except NornError as fault:
+            await self._ended(case, began, sentence(fault))
+            raise
+        except OSError as fault:
+            await self._ended(case, began, fault.strerror or type(fault).__name__)
+            raise
+        await self._ended(case, began, "")
         return "; ".join(told) or f"nothing of {case.app} is to go any more"
+
+    async def _ended(self, case: _Case, began: datetime, wrong: str) -> None:
+        """People are told for as long as it is so. wrong: what stands in the way, "" where nothing
+        does. Of an app that is there, forge_states is the lanes' to write."""
+        now = self._now()
+        await case.steps.show(trash.CONDITION, _condition(case, wrong, now))
+        if case.subject.leaving:
+            status = "forge_failed" if wrong else "unforged"
+            state = _forge(case, status, began, now, wrong)
+            await case.steps.write(Changes(forge_states=[state]))
 
     async def _trashed(self, case: _Case, service: str, held: Held) -> str:
         """Out of the way. What has no other place is only marked."""
@@ -135,7 +152,8 @@ class TeardownWork:
 
     async def _destroyed(self, case: _Case, service: str, held: Held) -> str:
         destroyer = self._destroyers[service]
-        copy = await self._copied(case, held) if destroyer.copied else ""
+        precious = destroyer.copied and trash.BESIDE not in held.settings
+        copy = await self._copied(case, held) if precious else ""
         await case.steps.begin(f"destroy {held.name}")
         how = await destroyer.destroy(case.app, held)
         kept = f"its copy is {copy}" if copy else "there is no copy of it"
@@ -146,11 +164,11 @@ class TeardownWork:
         return f"{held.name} is gone"
 
     async def _copied(self, case: _Case, held: Held) -> str:
-        """The name of its copy; "" where the database is gone already, with or without one."""
+        """The name of its copy; "" where the database was gone before there was one."""
+        name = held.settings.get(trash.COPY, "")
         seen = await self._databases().seen(held.name)
         if seen is None or seen.id != held.server_id:
-            return ""
-        name = held.settings.get(trash.COPY, "")
+            return name  # whoever made it was ended before it could say that it had gone
         if not await self._whole(case.app, name):
             await self._copier.prepare()
             name = await self._copy(case, held, seen)
@@ -206,10 +224,32 @@ class TeardownWork:
         return told
 
 
-def _forge(case: _Case, status: str, began: datetime, ended: datetime | None) -> ForgeState:
+def _condition(case: _Case, wrong: str, now: datetime) -> Condition | None:
+    """None where there is nothing to tell: of an app that is there, what has gone is history."""
+    if wrong:
+        return Condition(trash.CONDITION, "False", "Blocked", wrong, now)
+    thrown = [
+        f"{held.kind} {held.name}, thrown away {at:%Y-%m-%d %H:%M:%SZ}"
+        for owned in case.owned.values()
+        for held in owned.values()
+        if (at := trash.since(held)) is not None
+    ]
+    if thrown:
+        text = f"in the trash: {'; '.join(sorted(thrown))}"
+        return Condition(trash.CONDITION, "False", "InTrash", text, now)
+    if not case.subject.leaving:
+        return None
+    return Condition(
+        trash.CONDITION, "True", "Gone", "its data are gone: norn events has more", now
+    )
+
+
+def _forge(
+    case: _Case, status: str, began: datetime, ended: datetime | None, wrong: str = ""
+) -> ForgeState:
     resources = {
         service: [{"kind": h.kind, "name": h.name, "state": h.state.value} for h in owned.values()]
         for service, owned in sorted(case.owned.items())
         if owned
     }
-    return ForgeState(case.app, status, (), resources, None, began, ended)
+    return ForgeState(case.app, status, (), resources, wrong or None, began, ended)

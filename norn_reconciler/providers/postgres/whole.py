@@ -23,7 +23,8 @@ _LONG = 600.0  # seconds: dropping a large one unlinks each of its files
 _TRIES = 20  # looks at whether its sessions are gone
 _PAUSE = 0.25  # seconds between two of them
 _SEEN = """
-SELECT d.datname, d.oid::text, pg_get_userbyid(d.datdba), pg_database_size(d.oid),
+SELECT d.datname, d.oid::text, pg_get_userbyid(d.datdba),
+       CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE 0 END,
        (SELECT count(*) FROM pg_stat_get_activity(NULL) a WHERE a.datid = d.oid)::int,
        d.datallowconn
   FROM pg_database d WHERE d.datname = %s
@@ -128,6 +129,9 @@ class WholeDatabases:
                             Identifier(seen.owner), Literal(stored)
                         )
                     )
+                # Its owner may have shut itself out.
+                await _do(conn, "ALTER DATABASE {} CONNECTION LIMIT -1", seen.name)
+                await _do(conn, "GRANT CONNECT ON DATABASE {} TO {}", seen.name, seen.owner)
                 await _do(conn, "ALTER DATABASE {} ALLOW_CONNECTIONS true", seen.name)
             yield
         finally:

@@ -38,7 +38,7 @@ async def removed(policy: Deletion, *rows: Held) -> World:
     async with book.turn:
         await book.write(
             Changes(
-                inventory={("box", A): {row.key: row for row in rows}},
+                inventory={("box", A): trash.noted({}, {row.key: row for row in rows}, policy)},
                 services={("box", A): replace(ServiceRecord(), deletion=policy)},
             )
         )
@@ -67,6 +67,8 @@ def thrown(days: float) -> Held:
         (Deletion.TRASH, thrown(13), None),
         (Deletion.TRASH, thrown(15), "destroy"),
         (Deletion.RETAIN, thrown(15), "destroy"),
+        (Deletion.RETAIN, row(settings={trash.BESIDE: "one"}), "destroy"),
+        (Deletion.RETAIN, row(settings={trash.BESIDE: "one"}, state=HeldState.CLAIMED), None),
     ],
 )
 async def test_what_is_due_of_a_removed_app(
