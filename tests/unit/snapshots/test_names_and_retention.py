@@ -75,7 +75,12 @@ def kept(draw: st.DrawFn) -> list[Kept]:
     ]
 
 
-limits = st.builds(Limits, st.integers(1, 5), st.integers(1, 40).map(float))
+limits = st.builds(
+    Limits,
+    st.integers(1, 5),
+    st.integers(1, 40).map(float),
+    st.dictionaries(st.sampled_from("ab"), st.integers(1, 5)),
+)
 
 
 @given(kept(), limits)
@@ -104,7 +109,7 @@ def test_what_stays_is_within_both_limits(found: list[Kept], limit: Limits) -> N
     gone, last = expired(found, limit, NOW), last_good(found)
     for database in last:
         stay = [k for k in found if k.database == database and k.name not in gone]
-        assert sum(k.good for k in stay) <= limit.keep
+        assert sum(k.good for k in stay) <= limit.own.get(database, limit.keep)
         for one in stay:
             assert one == last[database] or NOW - one.made_at <= timedelta(days=limit.days)
     # And nothing goes without a reason.
@@ -117,7 +122,9 @@ def test_what_stays_is_within_both_limits(found: list[Kept], limit: Limits) -> N
             and (k.made_at, k.name) > (one.made_at, one.name)
         ]
         if one.name in gone:
-            assert len(newer) >= limit.keep or NOW - one.made_at > timedelta(days=limit.days)
+            assert len(newer) >= limit.own.get(
+                one.database, limit.keep
+            ) or NOW - one.made_at > timedelta(days=limit.days)
 
 
 @given(kept(), limits)
