@@ -87,8 +87,10 @@ def fates(
     for key, provider in services.items():
         if not isinstance(provider, Destroys):
             continue
-        policy = ledger.service(key, app).deletion
+        word = ledger.service(key, app).deletion
         for _, held in sorted(ledger.owned(key, app).items()):
+            # What is shut already goes by the word of then.
+            policy = trash.policy(held) if held.state is HeldState.RETAINED else word
             becomes, since = _becomes(held, policy, held.kind in provider.data), trash.since(held)
             when = since + timedelta(seconds=kept) if since and becomes is Becomes.GONE else None
             found.append(Fate(app, key, held, policy, becomes, provider.copied, when))
