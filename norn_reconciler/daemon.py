@@ -321,16 +321,20 @@ class Daemon:
             await asyncio.sleep(pause)
 
     async def _copy(self, work: compose.Parts, rows: Sequence[CronState]) -> None:
-        """Ask for the copies that are due. Killed between the two writes it asks once more, and
-        not while the first is under way."""
-        due = timetable.copies_due(work.book, rows, datetime.now(UTC))
-        if not due:
-            return
-        kind = snapshots.KIND
-        pending = {o.app for o in await self._store.pending_operations() if o.kind == kind}
-        for app, row in due:
-            if app not in pending:
-                await self._store.request(Operation(0, kind, app, requested_by="schedule"))
+        """Ask for the copies that are due. An operation says which time it is for: killed between
+        the two writes it is not asked for again, however soon it was done."""
+        came = {r.app: r.next_run_at for r in rows}
+        for app, row in timetable.copies_due(work.book, rows, datetime.now(UTC)):
+            time = came[row.app]
+            due = time.astimezone(UTC).isoformat() if time is not None else ""
+            asked = [
+                o for o in await self._store.recent_operations(app) if o.kind == snapshots.KIND
+            ]
+            if not any(o.finished_at is None or o.arguments.get("due") == due for o in asked):
+                ask = Operation(
+                    0, snapshots.KIND, app, arguments={"due": due}, requested_by="schedule"
+                )
+                await self._store.request(ask)
             async with work.book.turn:
                 await work.book.write(Changes(crons=[row]))
 

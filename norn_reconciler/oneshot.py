@@ -25,6 +25,7 @@ from norn_reconciler.compose import (
 from norn_reconciler.credentials import deliver
 from norn_reconciler.engine.book import Book
 from norn_reconciler.engine.case import OLDER
+from norn_reconciler.engine.explain import Fate, ends, weighed
 from norn_reconciler.engine.guard import Hold, Limits, Removals
 from norn_reconciler.engine.operations import Adoption, Operations, adoption, words
 from norn_reconciler.engine.preview import Preview, preview
@@ -75,13 +76,15 @@ async def ready(settings: Settings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a command that writes nothing has read: norn_db as it is, and the folder."""
+    """What a command that writes nothing has read: norn_db as it is, and the folder. doomed: the
+    word on data that wait for a person before they go."""
 
     book: Book
     fleet: Fleet
     hold: Hold | None
     findings: Sequence[Finding]
     keyed: bool
+    doomed: str
 
 
 async def read(
@@ -112,7 +115,7 @@ async def read(
     specs.learn(snapshot.apps)
     fleet = await settled(specs, book.records, book.inventory())
     hold = _shown(settings, book, fleet, snapshot.removed)
-    return Reading(book, fleet, hold, specs.findings, bool(fingerprint))
+    return Reading(book, fleet, hold, specs.findings, bool(fingerprint), snapshot.doomed)
 
 
 def _shown(
@@ -151,18 +154,22 @@ def _limits(settings: Settings) -> Limits:
 @dataclass(frozen=True, slots=True)
 class Plans:
     """What `norn plan` shows. findings: of the whole folder; rejected: a file of an app that was
-    asked for (any file, when none was named) is not used as it stands."""
+    asked for (any file, when none was named) is not used as it stands. ends: data that are on
+    their way out; kept: seconds in the trash. doomed: the word on those that wait for a person."""
 
     preview: Preview
     findings: Sequence[Finding]
     rejected: bool
+    ends: Sequence[Fate] = ()
+    kept: float = 0.0
+    doomed: str = ""
 
     @property
     def clear(self) -> bool:
         """Whether nothing stands in the way: no file is rejected, nothing is held or blocked, and
         every service answered."""
         found = self.preview
-        return not (self.rejected or found.held or found.blocked or found.faults)
+        return not (self.rejected or found.held or found.blocked or found.faults or self.doomed)
 
     def code(self, check: bool) -> int:
         """The exit code: 3 when `check` finds a change, else 1 while a person must act, else 0."""
@@ -178,7 +185,20 @@ async def plan(settings: Settings, apps: Sequence[AppName]) -> Plans:
         chosen = _chosen(reading.book, apps)
         found = await preview(providers, reading.book, chosen, reading.hold)
         rejected = _rejected(reading.book, reading.findings, apps)
-        return Plans(found, reading.findings, rejected)
+        book, whose = reading.book, {a: e.app for a, e in reading.book.entries.items()}
+        going = ends(book, chosen if apps else sorted(book.records), providers, kept(settings))
+        going, silent = await weighed(going, whose, book, providers, reading.keyed)
+        faults = {app: dict(by) for app, by in found.faults.items()}
+        for (app, service), fault in silent.items():
+            faults.setdefault(app, {}).setdefault(service, fault)
+        found = replace(found, faults=faults)
+        doomed = "" if apps else reading.doomed
+        return Plans(found, reading.findings, rejected, going, kept(settings), doomed)
+
+
+def kept(settings: Settings) -> float:
+    """Seconds in the trash."""
+    return settings.trash_days * 86400
 
 
 def _rejected(book: Book, findings: Sequence[Finding], apps: Sequence[AppName]) -> bool:

@@ -37,7 +37,6 @@ _FINAL = {
     "snapshot": "a copy changes nothing; it goes as the settings say",
     "prune": "what was deleted is gone",
     "cron": "what a command did, norn does not know",
-    "migrate": "norn restore puts back the copy that it made first: norn snapshot list APP",
 }
 
 

@@ -11,7 +11,7 @@ import typer
 from norn_reconciler import logs
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import Output, OutputOption, app, settings
-from norn_reconciler.cli.planned import plan_json, print_plan
+from norn_reconciler.cli.planned import fate_json, plan_json, print_fates, print_plan
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseHeld, NornError
 from norn_reconciler.spec.findings import Finding
@@ -53,10 +53,20 @@ def plan(
     found = asyncio.run(oneshot.plan(settings(), [AppName(a) for a in apps or []]))
     if output_as is Output.JSON:
         output.as_json(
-            {**plan_json(found.preview), "findings": [f.as_json() for f in found.findings]}
+            {
+                **plan_json(found.preview),
+                "ends": [fate_json(fate) for fate in found.ends],
+                "doomed": found.doomed or None,
+                "findings": [f.as_json() for f in found.findings],
+            }
         )
     else:
         print_plan(found.preview, "" if found.clear else "Nothing to change, but not all is well:")
+        if found.ends:
+            typer.echo("\nData on their way out:")
+            print_fates(found.ends, found.kept, "")
+        if found.doomed:
+            typer.echo(found.doomed)
         _say_findings(found.findings, others=not found.rejected)
     raise typer.Exit(found.code(check))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from norn_reconciler.cli import output
 
 if TYPE_CHECKING:
+    from norn_reconciler.engine.explain import Fate
     from norn_reconciler.engine.preview import Preview
 
 
@@ -43,17 +45,6 @@ def plan_json(found: Preview) -> dict[str, object]:
             for service, part in by.items()
             for problem in part.problems
         ],
-        "follows": [
-            {
-                "app": one.app,
-                "service": one.service,
-                "kind": one.object[0],
-                "object": one.object[1],
-                "policy": one.policy.value,
-                "snapshot": one.copied,
-            }
-            for one in found.follows
-        ],
         "faults": [
             {"app": name, "service": service, "message": str(fault), "remedy": fault.remedy}
             for name, by in found.faults.items()
@@ -62,7 +53,7 @@ def plan_json(found: Preview) -> dict[str, object]:
     }
 
 
-def print_plan(found: Preview, nothing: str) -> None:
+def print_plan(found: Preview, nothing: str, *, total: bool = True) -> None:
     output.table(
         ("APP", "SERVICE", "OBJECT", "ACTION", "WAITS", "SUMMARY"),
         (
@@ -78,8 +69,6 @@ def print_plan(found: Preview, nothing: str) -> None:
         ),
         empty=nothing or "Nothing to change.",
     )
-    for follows in found.follows:
-        typer.echo(f"then: {follows.app} {follows.service}: {follows.words}")
     if found.hold:
         typer.echo(found.hold.words)
     for name, by in found.plans.items():
@@ -93,5 +82,82 @@ def print_plan(found: Preview, nothing: str) -> None:
             typer.echo(f"error: {name} {service}: {fault}", err=True)
             if fault.remedy:
                 typer.echo(f"  do: {fault.remedy}", err=True)
-    if found.changes:
+    if found.changes and total:
         typer.echo(f"\n{output.count(found.changes, 'change')}, digest {found.digest}")
+
+
+def fate_json(fate: Fate) -> dict[str, object]:
+    held, stake = fate.held, fate.stake
+    return {
+        "app": fate.app,
+        "service": fate.service,
+        "kind": held.kind,
+        "name": held.name,
+        "origin": held.origin.value,
+        "policy": fate.policy.value,
+        "becomes": fate.becomes.value,
+        "copied": fate.copied if fate.destroys else None,
+        "gone_from": fate.gone_from,
+        "stakes": dict(stake.facts) if stake else None,
+        "unread": dict(stake.unread) if stake else {},
+    }
+
+
+def print_fates(fates: Sequence[Fate], kept: float, nothing: str) -> None:
+    """kept: seconds in the trash."""
+    output.table(
+        ("APP", "SERVICE", "OBJECT", "ORIGIN", "POLICY", "BECOMES", "WHAT IS IN IT"),
+        (
+            (
+                fate.app,
+                fate.service,
+                f"{fate.held.kind} {fate.held.name}",
+                fate.held.origin.value,
+                fate.policy.value,
+                _becomes(fate, kept),
+                _facts(fate.stake.facts) if fate.stake else "",
+            )
+            for fate in fates
+        ),
+        empty=nothing,
+    )
+    for fate in fates:
+        for fact, why in fate.stake.unread.items() if fate.stake else ():
+            typer.echo(f"{fate.held.kind} {fate.held.name}: {_words(fact)}: {why}")
+
+
+def _becomes(fate: Fate, kept: float) -> str:
+    copy = "a copy is kept" if fate.copied else "WITHOUT a copy"
+    match fate.becomes.value:
+        case "closed":
+            return "closed"
+        case "trash":
+            return f"put aside, gone after {span(kept)}, {copy}"
+        case "gone" if fate.gone_from is not None:
+            return f"gone from {fate.gone_from:%Y-%m-%d %H:%MZ}, {copy}"
+        case "gone":
+            return f"gone at once, {copy}"
+        case _:
+            return "stays, shut"
+
+
+def _facts(facts: Mapping[str, object]) -> str:
+    told = []
+    for fact, value in facts.items():
+        if isinstance(value, Mapping):
+            if value:
+                parts = ", ".join(f"{name} {n}" for name, n in value.items())
+                told.append(f"{_words(fact)}: {parts}")
+        else:
+            told.append(f"{_words(fact)} {value}")
+    return "; ".join(told)
+
+
+def _words(fact: str) -> str:
+    return fact.replace("_", " ")
+
+
+def span(seconds: float) -> str:
+    """`14 days`, `10 s`."""
+    days = seconds / 86400
+    return f"{days:g} days" if days >= 1 else f"{seconds:g} s"

@@ -29,11 +29,13 @@ Place = tuple[str, str, str]  # service, kind, name
 @dataclass(frozen=True, slots=True)
 class Due:
     """One app's objects: to be put in the trash, and to be destroyed. Ordered. Neither: what has
-    no data any more, its roles, is still to go."""
+    no data any more, its roles, is still to go. bound: of each that is to be destroyed, what the
+    server calls it and the policy by which it goes."""
 
     app: AppName
     trash: tuple[Place, ...] = ()
     destroy: tuple[Place, ...] = ()
+    bound: tuple[tuple[str | None, Deletion], ...] = ()
 
     @property
     def operation(self) -> Operation:
@@ -49,6 +51,7 @@ def due(
     Only what norn made and nobody can reach any more; of an app that is on its way out nothing
     before all its services are shut; of one that is here, only where its service is at rest."""
     found: dict[AppName, dict[str, list[Place]]] = {}
+    bound: dict[AppName, list[tuple[str | None, Deletion]]] = {}
     emptied: set[AppName] = set()
     for (service, app), owned in sorted(book.inventory().items()):
         if service not in kinds or not _may(book, service, app):
@@ -58,10 +61,14 @@ def due(
             if held.kind in kinds[service] and (what := _fate(held, now, grace)):
                 place = (service, held.kind, held.name)
                 found.setdefault(app, {}).setdefault(what, []).append(place)
+                if what == "destroy":
+                    bound.setdefault(app, []).append((held.server_id, policy))
         if policy is not Deletion.RETAIN and _is_rest(book, app, owned, kinds[service]):
             emptied.add(app)
     return [
-        Due(app, tuple(by.get("trash", ())), tuple(by.get("destroy", ())))
+        Due(
+            app, tuple(by.get("trash", ())), tuple(by.get("destroy", ())), tuple(bound.get(app, ()))
+        )
         for app in sorted(found.keys() | emptied)
         for by in (found.get(app, {}),)
     ]
@@ -89,6 +96,8 @@ def _may(book: Book, service: str, app: AppName) -> bool:
 def _fate(held: Held, now: datetime, grace: timedelta) -> str:
     if held.state is not HeldState.RETAINED or held.origin is not Origin.MADE:
         return ""
+    if trash.BESIDE in held.settings:
+        return "destroy"  # its restore was cut off
     since = trash.since(held)
     if since is not None:
         return "destroy" if now - since >= grace else ""
@@ -101,13 +110,13 @@ def judge(
     """None when all of `found` may be done. Pure.
 
     agreed: digests that a person has confirmed. before: apps of which data were destroyed within
-    WINDOW. total: apps that norn knows."""
+    WINDOW, or are going. total: apps that norn knows."""
     apps = tuple(one.app for one in found if one.destroy)
     count = before + len(apps)
     percent = 100.0 * count / max(total, 1)
     if not apps or count <= limits.max_apps or percent <= limits.max_percent:
         return None
-    mark = short("destroy", {one.app: one.destroy for one in found if one.destroy})
+    mark = short("destroy", {one.app: (one.destroy, one.bound) for one in found if one.destroy})
     if mark in agreed:
         return None
     objects = sum(len(one.destroy) for one in found)
@@ -174,7 +183,13 @@ class Reaper:
 
     async def _tell(self, hold: Hold | None) -> None:
         """Once, and that it is over."""
-        words = "" if hold is None else f"{hold.message}: type norn confirm {hold.digest}"
+        words = (
+            ""
+            if hold is None
+            else (
+                f"{hold.message}: norn plan shows what is in them; type norn confirm {hold.digest}"
+            )
+        )
         if words == self._told:
             return
         events = []
@@ -191,9 +206,11 @@ class Reaper:
         if not any(one.destroy for one in ready):
             return None
         before, agreed = await self._store.destroyed(WINDOW)
+        pending = await self._store.pending_operations()
+        going = {o.app for o in pending if o.kind == KIND and o.arguments.get("destroy")}
         again = {one.app for one in ready}
         total = len(self._book.records)
-        return judge(ready, agreed, len(before - again), total, self._reaping.limits)
+        return judge(ready, agreed, len((before | going) - again), total, self._reaping.limits)
 
     async def _hear(self) -> None:
         """What became of the last ones."""

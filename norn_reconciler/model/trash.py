@@ -12,6 +12,7 @@ from norn_reconciler.model.inventory import Held, HeldState, Owned
 AT = "trash.at"  # keys in Held.settings: since when, as ISO 8601 in UTC
 FROM = "trash.from"  # what it was called before
 COPY = "trash.copy"  # and the snapshot that was made of it since nobody can change it any more
+BESIDE = "restore.beside"  # what a restore made beside that database: nobody's data, and no loss
 POLICY = "trash.policy"  # what its spec had said of its end when it was shut; else it stays
 CONDITION = "TornDown"  # its type: what becomes of an app's data, and what stands in the way
 _KEYS = frozenset({AT, FROM, COPY, POLICY})

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,7 +30,6 @@ from norn_reconciler.snapshots.folder import Folder, digest
 from norn_reconciler.snapshots.work import own_database, size_words
 
 KIND = "restore"
-_BESIDE = re.compile(r".+\.restore\.[0-9]+", re.DOTALL)
 _AWAY = 1.0  # seconds between two looks at a server that does not answer
 
 
@@ -110,7 +108,8 @@ class RestoreWork:
         await asyncio.to_thread(self._folder.sweep)
         key, choice = self._sources.key, Choice.of(operation.arguments)
         owned = await self._without_leftovers(subject, subject.owned[key], steps)
-        row = Held("database", beside(database, operation.id), HeldState.CLAIMED)
+        marked, name = {trash.BESIDE: database}, beside(database, operation.id)
+        row = Held("database", name, HeldState.CLAIMED, settings=marked)
         case = _Case(operation, subject, steps, database, credential, choice, owned, row)
         live = await self._databases().seen(database)
         if live is not None and live.id == operation.arguments.get("made"):
@@ -297,7 +296,7 @@ class RestoreWork:
 
     async def _without_leftovers(self, subject: Subject, owned: Owned, steps: Steps) -> Owned:
         """The rows that stay, once whatever a restore of this app made beside is gone."""
-        left = [row for (kind, name), row in owned.items() if _BESIDE.fullmatch(name)]
+        left = [row for row in owned.values() if trash.BESIDE in row.settings]
         for row in left:
             found = await self._databases().seen(row.name)
             ours = found is not None and found.owner == subject.app.name

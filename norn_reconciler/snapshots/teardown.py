@@ -152,7 +152,8 @@ class TeardownWork:
 
     async def _destroyed(self, case: _Case, service: str, held: Held) -> str:
         destroyer = self._destroyers[service]
-        copy = await self._copied(case, held) if destroyer.copied else ""
+        precious = destroyer.copied and trash.BESIDE not in held.settings
+        copy = await self._copied(case, held) if precious else ""
         await case.steps.begin(f"destroy {held.name}")
         how = await destroyer.destroy(case.app, held)
         kept = f"its copy is {copy}" if copy else "there is no copy of it"

@@ -372,6 +372,27 @@ NODES = """
      ORDER BY name, role, updated_at DESC
 """
 
+# Who asked for what, what rounds did, and what norn found or let go by itself.
+HISTORY = """
+    SELECT * FROM (
+        SELECT created_at AS at, 'operation' AS source, id::text AS id, kind AS what, app,
+               requested_by AS by, state, coalesce(nullif(result, ''), step) AS words,
+               finished_at, NULL::bigint AS generation, NULL::jsonb AS steps
+          FROM reconciler.operations
+         UNION ALL
+        SELECT started_at::timestamptz, 'rollout', id::text, 'rollout', app::text, '',
+               status::text, coalesce(error::text, ''), finished_at::timestamptz,
+               reconciler_generation, to_jsonb(steps)
+          FROM public.deployments
+         UNION ALL
+        SELECT at, 'event', id::text, event, nullif(app, ''), '', severity, message, at,
+               NULL, NULL
+          FROM reconciler.events WHERE event = ANY (%(events)s)
+    ) AS h
+     WHERE (%(app)s::text IS NULL OR app = %(app)s)
+       AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
+     ORDER BY at DESC NULLS LAST, source, id DESC LIMIT %(limit)s
+"""
 GENERATIONS = """
     SELECT generation AS number, canonical, at FROM reconciler.generations
      WHERE app = %(app)s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from norn_reconciler.model.app import AppName
@@ -21,6 +22,7 @@ from norn_reconciler.store.revisions import verdict
 from norn_reconciler.store.views import (
     AppHealth,
     ForgeView,
+    Happening,
     LeaseState,
     Node,
     PastDeployment,
@@ -135,6 +137,17 @@ class StoreReads:
     async def crons(self) -> Sequence[CronState]:
         """What is to run and when, by app, other Norn tools' rows included."""
         return [CronState(**row) for row in await self._read(queries.CRONS)]
+
+    async def history(
+        self, app: AppName | None, events: Sequence[str], since: datetime | None, limit: int
+    ) -> Sequence[Happening]:
+        """Newest first: operations, rollouts, and the events of these names. Of all apps when `app`
+        is None."""
+        values = {"app": app, "events": list(events), "since": since, "limit": limit}
+        return [
+            Happening(**{**row, "steps": codec.steps_of(row["steps"] or [])})
+            for row in await self._read(queries.HISTORY, values)
+        ]
 
     async def generations(self, app: AppName) -> Sequence[Generation]:
         """The versions of its spec that norn_db has, newest first."""

@@ -61,6 +61,26 @@ class PastDeployment:
 
 
 @dataclass(frozen=True, slots=True)
+class Happening:
+    """One line of history. source: operation (somebody asked for it), rollout (a round acted) or
+    event (norn found it, or let it go). id: within its source. what: the operation's kind, the
+    event's name, or `rollout`. by: who asked, "" where nobody is known. state: of the operation or
+    rollout; an event's severity. generation: of the spec that a rollout was about."""
+
+    at: datetime | None
+    source: str
+    id: str
+    what: str
+    app: AppName | None
+    by: str
+    state: str
+    words: str
+    finished_at: datetime | None
+    generation: int | None
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ForgeView:
     """A row of forge_states, ours or another Norn tool's."""
 

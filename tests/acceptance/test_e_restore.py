@@ -230,14 +230,22 @@ def test_what_fails_changes_nothing_and_the_next_takes_away_what_it_left(
     async def away(*of: object) -> None:
         raise Unavailable("postgres", "the server is away")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(WholeDatabases, "drop", away)
-        norn.run("restore", impossible, "--yes", code=1)
-    assert "permission denied to create event trigger" in norn.errors
-    left = databases(norn, app).keys() - {database(app)}
-    assert len(left) == 1
+    def cut_off() -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(WholeDatabases, "drop", away)
+            norn.run("restore", impossible, "--yes", code=1)
+        assert "permission denied to create event trigger" in norn.errors
+        (left,) = databases(norn, app).keys() - {database(app)}
+        return left
+
+    left = cut_off()
+    norn.run("apply", app)
+    assert databases(norn, app) == {database(app): True, left: False}, "shut"
     norn.run("apply")
-    assert databases(norn, app) == {database(app): True, **dict.fromkeys(left, False)}
+    assert databases(norn, app) == {database(app): True}, "and taken away"
+    assert held(norn, app) == {database(app): "owned"}
+    assert not [s for s in norn.rows("SELECT * FROM reconciler.snapshots") if left in s["name"]]
+    cut_off()
 
     # Whoever is in it may not be ended: it is as it was, and open.
     with psycopg.connect(superuser):

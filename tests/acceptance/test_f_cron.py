@@ -91,6 +91,16 @@ def test_copies_are_made_by_the_clock_once_for_a_time_and_as_many_kept_as_asked(
         until(lambda: ended(1), told=norn.story)
         until(lambda: datetime.fromisoformat(str(row()["next_run_at"])) > datetime.now(UTC))
         (first,) = made()
+        # As one leaves it that was killed between asking and moving on, when the copy is made.
+        norn.rows(
+            "UPDATE cron_states SET next_run_at = (SELECT arguments->>'due' FROM"
+            " reconciler.operations WHERE app = %s AND requested_by = 'schedule')::timestamptz"
+            " WHERE app = %s RETURNING 1",
+            app,
+            f"{app}:snapshot",
+        )
+        until(lambda: datetime.fromisoformat(str(row()["next_run_at"])) > datetime.now(UTC))
+        assert ended(1), "asked for already"
         norn.run("cron", "pause", app, "--snapshots")
         due()
         assert row()["paused"] is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from typing import Any
 
@@ -147,6 +148,71 @@ def test_what_can_not_be_undone_says_what_to_do_instead(norn_on_postgres: Norn, 
     norn.run("apply")
     (asked,) = norn.rows("SELECT id FROM reconciler.operations")
     assert f"norn resume {app}" in norn.ended("undo", str(asked["id"])).stderr
+
+
+def test_who_did_what_and_when_is_in_one_list(norn_on_postgres: Norn, name) -> None:
+    norn, app, other = norn_on_postgres, name("seen"), name("unseen")
+    text = (
+        "app: {app}\nrole: worker\nenv: {{WORD: {word}}}\n"
+        "services:\n  postgres: {{database: {database}, connections: {limit}}}\n"
+    )
+
+    def write(word: str, limit: int) -> None:
+        made = text.format(app=app, word=word, database=database(app), limit=limit)
+        norn.write("seen.yaml", made)
+
+    def seen(*more: str) -> list[dict[str, Any]]:
+        return norn.json("history", app, *more)["history"]  # type: ignore[no-any-return]
+
+    write("first-w0rd", 3)
+    norn.write("unseen.yaml", text.format(app=other, word="x", database=database(other), limit=1))
+    norn.run("apply")
+    write("second-w0rd", 4)
+    norn.run("apply")
+    with psycopg.connect(norn.settings["NORN_POSTGRES_URL"], autocommit=True) as conn:
+        conn.execute(f'ALTER ROLE "{app}" CONNECTION LIMIT 7')
+    norn.run("apply")
+    norn.run("pause", app)
+    norn.run("apply")
+
+    rows = seen()
+    assert {r["app"] for r in rows} == {app}
+    assert [r["at"] for r in rows] == sorted((r["at"] for r in rows), reverse=True)
+    assert (rows[0]["what"], rows[0]["by"], rows[0]["state"]) == (
+        "pause",
+        getpass.getuser(),
+        "done",
+    )
+    rollouts = [r for r in rows if r["source"] == "rollout"]
+    assert [r["generation"] for r in rollouts] == [2, 2, 1]
+    assert all(r["state"] == "deployed" and r["steps"] for r in rollouts)
+    assert {"spec.accepted", "drift.detected"} <= {r["what"] for r in rows}
+    listed = norn.run("history", app)
+    assert rollouts[0]["id"][:8] in listed
+    assert rollouts[0]["what"] in listed
+    assert "drift.detected" in listed
+    assert len(seen("-n", "2")) == 2
+    assert seen("--since", "1h") == rows
+    assert seen("--since", "2999-01-01") == []
+    assert {r["app"] for r in norn.json("history", "-n", "999")["history"]} >= {app, other}
+
+    compared = norn.json("history", app, "--generation", "2")
+    fields = {c["field"]: (c["before"], c["after"]) for c in compared["changes"]}
+    assert compared["before"] == 1
+    assert fields.pop("services.postgres.connections") == (3, 4)
+    ((field, (before, after)),) = fields.items()
+    assert field == "env.WORD"
+    assert "w0rd" not in f"{before}{after}", "a digest"
+    assert "connections" in norn.run("history", app, "--generation", "2")
+    for call, told in (
+        ((app, "--generation", "9"), "1 to 2 are kept"),
+        (("--generation", "1"), "norn history APP"),
+        (("nobody",), "no app nobody is known"),
+        (("--since", "soon"), "no time is known"),
+    ):
+        done = norn.ended("history", *call)
+        assert done.returncode == 1, call
+        assert told in done.stderr, call
 
 
 def test_a_restore_and_what_went_with_its_data_are_undone(norn_on_postgres: Norn, name) -> None:

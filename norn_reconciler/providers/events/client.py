@@ -62,11 +62,12 @@ class EventsClient:
                 await self._ensure_login()
                 await self._in_thread(self._connected)
 
-    async def ask(self, request: Any, *, controller: bool = False) -> Any:
+    async def ask(self, request: Any, *, controller: bool = False, node: int | None = None) -> Any:
         """One request, one response. controller: to the node that says it is the controller, as
-        far as known; any broker passes most writes on by itself."""
+        far as known; any broker passes most writes on by itself. node: to this broker, for what
+        no other one can answer."""
         await self.connect()
-        return await self._in_thread(lambda: self._exchange(request, controller))
+        return await self._in_thread(lambda: self._exchange(request, controller, node))
 
     async def has_scram(self) -> bool:
         """Whether the broker's API has the requests that list and write SCRAM users."""
@@ -183,14 +184,16 @@ class EventsClient:
         self._node = manager.least_loaded_node()
         return manager
 
-    def _exchange(self, request: Any, controller: bool) -> Any:
+    def _exchange(self, request: Any, controller: bool, node: int | None) -> Any:
         from kafka.errors import IncompatibleBrokerVersion, KafkaError  # noqa: PLC0415
 
         try:
             manager = self._connected()
             self.requests += 1
             # Always the same broker: another one may lag behind what this one has shown.
-            node = self._controller if controller and self._controller is not None else self._node
+            if node is None:
+                known = self._controller if controller else None
+                node = known if known is not None else self._node
             return manager.run(self._send, manager, request, node)
         except IncompatibleBrokerVersion as error:
             raise Denied(

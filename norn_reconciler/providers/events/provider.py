@@ -14,6 +14,7 @@ from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Wanted
 from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.secret import Credential, Secret
+from norn_reconciler.model.stakes import Stake
 from norn_reconciler.providers.events import inventory
 from norn_reconciler.providers.events.acl import own_prefix, reader_acls, wanted_acls
 from norn_reconciler.providers.events.actions import EventsAction
@@ -42,6 +43,7 @@ from norn_reconciler.providers.events.state import (
     TopicSpec,
 )
 from norn_reconciler.providers.events.survey import survey
+from norn_reconciler.providers.events.weigh import weigh
 
 _LOGINS_AT_ONCE = 24  # apps; a broker lets a wrong password wait for 100 ms before it says no
 
@@ -200,6 +202,15 @@ class EventsProvider:
     async def destroy(self, app: AppName, held: Held) -> str:
         was = await delete_topic(self._client, held)
         return "its records are gone" if was else "it was gone already"
+
+    async def weigh(self, app: App, owned: Owned, credential: Credential | None) -> Sequence[Stake]:
+        """The groups of its readers are told as well, while its spec says who they are."""
+        section = app.sections.get(SERVICE)
+        readers: set[AppName] = (
+            set(section.shares()) if isinstance(section, EventsSection) else set()
+        )
+        topics = [held for held in owned.values() if held.kind == TOPIC]
+        return await weigh(self._client, topics, {app.name, *readers}) if topics else ()
 
     async def leave(self, app: AppName, owned: Owned) -> Sequence[Held]:
         """Its user went when its access was closed; one that was adopted stays."""

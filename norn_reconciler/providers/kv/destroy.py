@@ -18,24 +18,24 @@ _AT_ONCE = 1000  # keys that are looked at in a request
 async def delete_keys(client: KvClient, namespace: str) -> int:
     """How many there were. Raises ServiceError."""
     count = 0
-    for database in range(await _databases(client)):
+    for database in range(await databases_of(client)):
         cursor = "0"
         while True:
-            found = await _in(client, database, ("SCAN", cursor, *_below(namespace)))
+            found = await in_database(client, database, ("SCAN", cursor, *below(namespace)))
             cursor, keys = str(found[0]), [str(key) for key in found[1]]
             if keys:
-                count += int(await _in(client, database, ("UNLINK", *keys)))
+                count += int(await in_database(client, database, ("UNLINK", *keys)))
             if cursor == "0":
                 break
     return count
 
 
-def _below(namespace: str) -> Sequence[str]:
+def below(namespace: str) -> Sequence[str]:
     """No namespace holds a character that a pattern gives a meaning to."""
     return ("MATCH", f"{namespace}:*", "COUNT", str(_AT_ONCE))
 
 
-async def _databases(client: KvClient) -> int:
+async def databases_of(client: KvClient) -> int:
     """How many the server has; 1 where it does not say: a cluster, or a service that hides it."""
     (reply,) = await client.ask([("CONFIG", "GET", "databases")])
     if isinstance(reply, dict):
@@ -44,7 +44,7 @@ async def _databases(client: KvClient) -> int:
     return int(pairs[1]) if len(pairs) > 1 else 1
 
 
-async def _in(client: KvClient, database: int, command: Command) -> Reply:
+async def in_database(client: KvClient, database: int, command: Command) -> Reply:
     """Its reply, asked in that database; the connection is back in the first one afterwards."""
     if database == 0:
         replies = await client.ask([command])

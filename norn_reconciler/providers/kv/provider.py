@@ -15,6 +15,7 @@ from norn_reconciler.model.outcome import Applied, Health, Proof
 from norn_reconciler.model.plan import Plan, Wanted
 from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.secret import Credential
+from norn_reconciler.model.stakes import Stake
 from norn_reconciler.providers.kv import apply, diagnose, inventory, login, observe, plan, survey
 from norn_reconciler.providers.kv.actions import KvAction
 from norn_reconciler.providers.kv.client import KvClient
@@ -29,6 +30,7 @@ from norn_reconciler.providers.kv.state import (
     Observed,
     sha256_of,
 )
+from norn_reconciler.providers.kv.weigh import weigh
 
 
 class KvProvider:
@@ -144,6 +146,10 @@ class KvProvider:
     async def destroy(self, app: AppName, held: Held) -> str:
         count = await delete_keys(self._client, held.name)
         return f"{count} key{'' if count == 1 else 's'} deleted"
+
+    async def weigh(self, app: App, owned: Owned, credential: Credential | None) -> Sequence[Stake]:
+        names = [held.name for held in owned.values() if held.kind == NAMESPACE]
+        return [await weigh(self._client, name) for name in names]
 
     async def leave(self, app: AppName, owned: Owned) -> Sequence[Held]:
         """Its user went when its access was closed; one that was adopted stays."""

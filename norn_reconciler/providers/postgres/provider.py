@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.databases import Databases
-from norn_reconciler.model.errors import ServiceError, Unavailable
+from norn_reconciler.model.errors import Rejected, ServiceError, Unavailable
 from norn_reconciler.model.found import Found
 from norn_reconciler.model.inventory import Held, ObjectKey, Origin, Owned
 from norn_reconciler.model.outcome import Applied, Health, Proof
@@ -16,6 +16,7 @@ from norn_reconciler.model.plan import Plan, Problem, Severity, Wanted
 from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.secret import Credential, Secret
 from norn_reconciler.model.snapshots import Source
+from norn_reconciler.model.stakes import Fact, Stake
 from norn_reconciler.providers.postgres import ownership
 from norn_reconciler.providers.postgres import plan as planning
 from norn_reconciler.providers.postgres.actions import PostgresAction
@@ -214,6 +215,36 @@ class PostgresProvider:
             if (held := owned.get(key)) is not None and held.origin is Origin.MADE:
                 await self._wire.whole.drop_role(held.name)
         return [held for held in owned.values() if held.origin is Origin.ADOPTED]
+
+    async def weigh(self, app: App, owned: Owned, credential: Credential | None) -> Sequence[Stake]:
+        names = [held.name for held in owned.values() if held.kind == DATABASE]
+        stakes = []
+        for one in await self._wire.amounts(names) if names else ():
+            if owned[DATABASE, one.name].server_id not in {None, one.id}:
+                continue  # another one that has its name by now
+            facts: dict[str, Fact] = {}
+            unread: dict[str, str] = {}
+            try:
+                if credential is None:
+                    raise Rejected(SERVICE, f"norn does not know the password of {app.name}")
+                rows = await self._wire.rows(app.name, credential, one.name)
+                facts |= {"rows": rows.total, "tables": rows.tables, "largest": dict(rows.largest)}
+            except ServiceError as fault:  # nobody but the app looks into its database
+                unread["rows"] = str(fault)
+            if one.size is None:
+                unread["bytes"] = "norn's admin may not connect to it"
+            else:
+                facts = {"bytes": one.size, **facts}
+            facts |= {
+                "sessions": one.sessions,
+                "transactions": one.transactions,
+                "rows_written": one.written,
+            }
+            if one.since is not None:
+                facts["counted_since"] = one.since.isoformat(timespec="seconds")
+            unread["last_use"] = "PostgreSQL keeps no time of it"
+            stakes.append(Stake(DATABASE, one.name, facts, unread))
+        return stakes
 
     def whole(self) -> Databases:
         return self._wire.whole

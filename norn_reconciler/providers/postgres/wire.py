@@ -18,7 +18,7 @@ from norn_reconciler.model.outcome import Health, Proof
 from norn_reconciler.model.plan import Wanted
 from norn_reconciler.model.secret import Credential, Secret
 from norn_reconciler.model.snapshots import Source
-from norn_reconciler.providers.postgres import blame, diagnose, login, survey, verifier
+from norn_reconciler.providers.postgres import blame, diagnose, login, survey, verifier, weigh
 from norn_reconciler.providers.postgres.apply import Applier
 from norn_reconciler.providers.postgres.client import AdminClient, Session, session_name
 from norn_reconciler.providers.postgres.database_actions import InsideAction
@@ -143,6 +143,23 @@ class Wire:
         way = self._way
         url = way.admin.app_url(role, credential.password, database, way.sslmode)
         return await tables(url, self._name, way.seconds, way.admin.trust)
+
+    async def amounts(self, names: Sequence[str]) -> list[weigh.Amount]:
+        """Raises ServiceError."""
+        try:
+            return await self.client.read(lambda session: weigh.amounts(session, names))
+        except (psycopg.Error, TimeoutError, OSError) as fault:
+            raise translate(fault) from fault
+
+    async def rows(self, role: str, credential: Credential, database: str) -> weigh.Rows:
+        """Raises ServiceError."""
+        way = self._way
+        url = way.admin.app_url(role, credential.password, database, way.sslmode)
+        try:
+            async with self._logins:
+                return await weigh.rows(url, self._name, way.seconds, way.admin.trust)
+        except (psycopg.Error, TimeoutError, OSError) as fault:
+            raise translate(fault) from fault
 
     async def prove(self, role: str, credential: Credential, database: str) -> Proof:
         way = self._way

@@ -67,6 +67,8 @@ def thrown(days: float) -> Held:
         (Deletion.TRASH, thrown(13), None),
         (Deletion.TRASH, thrown(15), "destroy"),
         (Deletion.RETAIN, thrown(15), "destroy"),
+        (Deletion.RETAIN, row(settings={trash.BESIDE: "one"}), "destroy"),
+        (Deletion.RETAIN, row(settings={trash.BESIDE: "one"}, state=HeldState.CLAIMED), None),
     ],
 )
 async def test_what_is_due_of_a_removed_app(
@@ -144,3 +146,50 @@ def test_more_than_the_budget_waits_for_exactly_that_digest(
     other = judge(more, {hold.digest}, before, total, LIMITS)
     if other is not None:
         assert other.digest != hold.digest
+
+
+async def test_what_was_asked_for_and_is_not_done_yet_counts_as_gone() -> None:
+    world = await removed(Deletion.DELETE, row())
+    reaping = Reaping(KINDS, 1.0, Limits(1, 20.0))
+    under_way = Due(AppName("c"), (), (("box", "box", "three"),)).operation
+    await world.store.request(under_way)
+    reaper = Reaper(world.book, world.store, reaping, Backoff(lambda: 0.5))
+    assert await reaper.look() == 0, "one more is one too many, however long the first one takes"
+    (number,) = world.store.operations
+    words = [c.doomed for c in world.store.changes if c.doomed]
+    assert "2 of 2" in words[-1]
+    del world.store.operations[number]
+    assert await reaper.look() == 1
+
+
+async def test_a_digest_is_of_these_very_objects_and_policies() -> None:
+    def marked(server_id: str, policy: Deletion = Deletion.DELETE) -> Held:
+        at = NOW - 20 * DAY
+        more = {} if policy is Deletion.DELETE else trash.settings("one", at)
+        return row(server_id=server_id, settings=more)
+
+    limits, seen = Limits(0, 0.0), set()
+    for policy, id in ((Deletion.DELETE, "1"), (Deletion.DELETE, "2"), (Deletion.TRASH, "2")):
+        world = await removed(policy, marked(id, policy))
+        hold = judge(due(world.book, KINDS, NOW, 14 * DAY), seen, 0, 1, limits)
+        assert hold is not None, "another database of that name, and another policy"
+        seen.add(hold.digest)
+    again = due(world.book, KINDS, NOW, 14 * DAY)
+    assert judge(again, seen, 0, 1, limits) is None
+
+
+amounts = st.tuples(st.integers(0, 8), st.integers(1, 60), st.integers(0, 8), st.floats(0, 100))
+
+
+@given(st.lists(st.integers(0, 9), max_size=12), amounts)
+def test_an_hour_never_takes_more_than_the_budget_without_a_person(
+    steps: list[int], given_: tuple[int, int, int, float]
+) -> None:
+    """However many come at a time: what goes by itself stays within the number or the share."""
+    before, total, most, percent = given_
+    gone, limits = before, Limits(most, percent)
+    for number, size in enumerate(steps):
+        found = [Due(AppName(f"s{number}-{i}"), (), (("box", "box", "one"),)) for i in range(size)]
+        if judge(found, (), gone, total, limits) is None:
+            gone += size
+    assert gone in {before} or gone <= most or 100.0 * gone / total <= percent
