@@ -45,17 +45,6 @@ def plan_json(found: Preview) -> dict[str, object]:
             for service, part in by.items()
             for problem in part.problems
         ],
-        "follows": [
-            {
-                "app": one.app,
-                "service": one.service,
-                "kind": one.object[0],
-                "object": one.object[1],
-                "policy": one.policy.value,
-                "snapshot": one.copied,
-            }
-            for one in found.follows
-        ],
         "faults": [
             {"app": name, "service": service, "message": str(fault), "remedy": fault.remedy}
             for name, by in found.faults.items()
@@ -80,8 +69,6 @@ def print_plan(found: Preview, nothing: str, *, total: bool = True) -> None:
         ),
         empty=nothing or "Nothing to change.",
     )
-    for follows in found.follows:
-        typer.echo(f"then: {follows.app} {follows.service}: {follows.words}")
     if found.hold:
         typer.echo(found.hold.words)
     for name, by in found.plans.items():

@@ -10,13 +10,10 @@ from norn_reconciler.engine.case import with_digest
 from norn_reconciler.engine.digest import short
 from norn_reconciler.engine.guard import Hold, loss_digest
 from norn_reconciler.engine.ledger import Ledger, wanted_of
-from norn_reconciler.model import trash
-from norn_reconciler.model.app import AppName, Deletion
+from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import ServiceError
-from norn_reconciler.model.inventory import HeldState, ObjectKey, Origin
 from norn_reconciler.model.plan import Action, Effect, Plan
 from norn_reconciler.model.ports import AnyProvider
-from norn_reconciler.model.teardown import Destroys
 
 GRACE, HELD, PAUSED = "grace", "held", "paused"  # why an action waits
 
@@ -33,36 +30,14 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Follows:
-    """What becomes of an object once its access is closed, by its deletionPolicy. copied: a
-    snapshot is made before it is dropped."""
-
-    app: AppName
-    service: str
-    object: ObjectKey
-    policy: Deletion
-    copied: bool
-
-    @property
-    def words(self) -> str:
-        until = (
-            "goes to the trash, and after NORN_TRASH_DAYS " if self.policy is Deletion.TRASH else ""
-        )
-        how = "with a copy kept" if self.copied else "without a copy: there is none"
-        return f"{' '.join(self.object)} {until}is dropped {how} (deletionPolicy: {self.policy})"
-
-
-@dataclass(frozen=True, slots=True)
 class Preview:
     """plans: app → service → plan; their problems say what to type. faults: what could not be
-    looked at. hold: why no removal may run. paused: apps that are left alone. follows: what becomes
-    of data that nobody asks for."""
+    looked at. hold: why no removal may run. paused: apps that are left alone."""
 
     plans: Mapping[AppName, Mapping[str, Plan[Action]]]
     faults: Mapping[AppName, Mapping[str, ServiceError]]
     hold: Hold | None = None
     paused: frozenset[AppName] = frozenset()
-    follows: tuple[Follows, ...] = ()
 
     @property
     def actions(self) -> Iterator[Planned]:
@@ -150,25 +125,4 @@ async def preview(
 
     await asyncio.gather(*(one(provider) for provider in providers.values()))
     paused = {a for a in apps if (entry := ledger.entry(a)) is not None and entry.record.paused}
-    follows = [f for app in apps for p in providers.values() for f in _follows(p, ledger, app)]
-    return Preview(plans, faults, hold, frozenset(paused), tuple(follows))
-
-
-def _follows(provider: AnyProvider, ledger: Ledger, app: AppName) -> Iterator[Follows]:
-    entry, key = ledger.entry(app), provider.key
-    if entry is None or not isinstance(provider, Destroys):
-        return
-    section = entry.app.sections.get(key)
-    asked = section.claims(app) if section is not None else frozenset()
-    word = ledger.service(key, app).deletion
-    for name, held in sorted(ledger.owned(key, app).items()):
-        closed = held.state is HeldState.RETAINED
-        policy = trash.policy(held) if closed else word
-        if (
-            held.kind in provider.data
-            and held.origin is Origin.MADE
-            and policy is not Deletion.RETAIN
-            and trash.since(held) is None
-            and (section is None or asked.isdisjoint(section.held(app, held)))
-        ):
-            yield Follows(app, key, name, policy, provider.copied)
+    return Preview(plans, faults, hold, frozenset(paused))

@@ -75,9 +75,9 @@ def test_an_owner_that_shut_itself_out_is_copied_all_the_same(norn: Here, name) 
         conn.execute(f'REVOKE ALL ON DATABASE {database(app)} FROM "{app}"')
         conn.execute(f"ALTER DATABASE {database(app)} CONNECTION LIMIT 0")
     (norn.specs / "shut.yaml").unlink()
-    (follows,) = json.loads(norn.run("plan", "-o", "json"))["follows"]
-    assert (follows["object"], follows["policy"]) == (database(app), "delete")
-    assert f"database {database(app)} is dropped with a copy kept" in norn.run("plan")
+    (end,) = json.loads(norn.run("plan", "-o", "json"))["ends"]
+    assert (end["name"], end["policy"]) == (database(app), "delete")
+    assert "Data on their way out" in norn.run("plan")
     norn.run("apply")
     assert last(norn, app)["state"] == "done", last(norn, app)["result"]
     assert databases(norn, app) == {}
