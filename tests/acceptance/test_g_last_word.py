@@ -76,8 +76,8 @@ def test_an_owner_that_shut_itself_out_is_copied_all_the_same(norn: Here, name) 
         conn.execute(f"ALTER DATABASE {database(app)} CONNECTION LIMIT 0")
     (norn.specs / "shut.yaml").unlink()
     (end,) = json.loads(norn.run("plan", "-o", "json"))["ends"]
-    assert (end["name"], end["policy"]) == (database(app), "delete")
-    assert "Data on their way out" in norn.run("plan")
+    assert (end["name"], end["policy"], end["becomes"]) == (database(app), "delete", "gone")
+    assert "gone at once, a copy is kept" in " ".join(norn.run("plan").split())
     norn.run("apply")
     assert last(norn, app)["state"] == "done", last(norn, app)["result"]
     assert databases(norn, app) == {}
