@@ -89,7 +89,6 @@ def fates(
             continue
         word = ledger.service(key, app).deletion
         for _, held in sorted(ledger.owned(key, app).items()):
-            # What is shut already goes by the word of then.
             policy = trash.policy(held) if held.state is HeldState.RETAINED else word
             becomes, since = _becomes(held, policy, held.kind in provider.data), trash.since(held)
             when = since + timedelta(seconds=kept) if since and becomes is Becomes.GONE else None
@@ -102,7 +101,7 @@ def _becomes(held: Held, policy: Deletion, data: bool) -> Becomes:
         return Becomes.CLOSED
     if held.origin is not Origin.MADE:
         return Becomes.STAYS
-    if trash.since(held) is not None:
+    if trash.since(held) is not None or trash.BESIDE in held.settings:
         return Becomes.GONE
     return {Deletion.TRASH: Becomes.TRASH, Deletion.DELETE: Becomes.GONE}.get(policy, Becomes.STAYS)
 
@@ -110,18 +109,24 @@ def _becomes(held: Held, policy: Deletion, data: bool) -> Becomes:
 def ends(
     ledger: Ledger, apps: Sequence[AppName], services: Mapping[str, AnyProvider], kept: float
 ) -> Sequence[Fate]:
-    """What of `apps` is on its way to its end: all of those that no file asks for, and what the
-    spec of the others does not name any more."""
+    """What of `apps` is on its way to its end, since no spec names it."""
     found = []
     for app in apps:
         entry = ledger.entry(app)
-        gone = entry is None or (entry.leaving and not entry.held)
+        wanted = entry.app if entry is not None else App(app, {})
         found += [
             fate
             for fate in fates(ledger, app, services, kept)
-            if fate.destroys and (gone or fate.held.state is HeldState.RETAINED)
+            if fate.destroys and not _asked(wanted, fate)
         ]
     return found
+
+
+def _asked(app: App, fate: Fate) -> bool:
+    section = app.sections.get(fate.service)
+    if section is None:
+        return False
+    return not section.claims(app.name).isdisjoint(section.held(app.name, fate.held))
 
 
 async def weighed(

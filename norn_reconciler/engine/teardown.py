@@ -62,7 +62,7 @@ def due(
                 place = (service, held.kind, held.name)
                 found.setdefault(app, {}).setdefault(what, []).append(place)
                 if what == "destroy":
-                    bound.setdefault(app, []).append((held.server_id, policy))
+                    bound.setdefault(app, []).append((held.server_id, trash.policy(held)))
         if policy is not Deletion.RETAIN and _is_rest(book, app, owned, kinds[service]):
             emptied.add(app)
     return [
