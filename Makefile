@@ -10,7 +10,7 @@ PREFIX ?= /opt/norn-reconciler
 PYTEST_ARGS ?=
 # Most tests wait for servers: two processes, each with servers of its own, file by file, those that
 # last longest (tests/acceptance) first.
-BESIDE ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+BESIDE ?= --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 RENEW ?=
 
 .PHONY: help
