@@ -26,7 +26,7 @@ from norn_reconciler.engine.telling import (
     unheard,
 )
 from norn_reconciler.model import trash
-from norn_reconciler.model.app import App, AppName
+from norn_reconciler.model.app import App, AppName, Deletion
 from norn_reconciler.model.errors import LeaseLost, NornError, StoreUnavailable
 from norn_reconciler.model.inventory import Held, ObjectKey
 from norn_reconciler.model.outcome import (
@@ -388,7 +388,9 @@ class Book(Mirror):
             now = datetime.now(UTC)
             left = self._resources(app, draft)
             draft.forge_states.append(ForgeState(app, "unforged", (), left, None, now, now))
-        text = "access is revoked on every service, the data stays"
+        kept = all(self.service(k, app).deletion is Deletion.RETAIN for k in self.held_on(app))
+        data = "the data stays" if kept else "the data go by its deletionPolicy"
+        text = f"access is revoked on every service, {data}"
         fields: dict[str, object] = {}
         if rollout is not None:
             took = round((self._clock() - rollout.began) * 1000)

@@ -355,7 +355,8 @@ def _roster_events(accepted: roster.Accepted) -> list[Event]:
             logs.REMOVAL_SCHEDULED,
             "warning",
             app,
-            "no file asks for it any more: access is revoked after the grace, data stays",
+            "no file asks for it any more: access is revoked after the grace; data stay unless its "
+            f"deletionPolicy said otherwise (norn explain --remove {app})",
         )
         for app in sorted(accepted.leaving)
     ]

@@ -10,9 +10,10 @@ from norn_reconciler.engine.case import NOT_LEADER, QUEUED
 from norn_reconciler.engine.ledger import AppReport
 from norn_reconciler.engine.rollout import Rollout
 from norn_reconciler.engine.roster import Entry
-from norn_reconciler.model.app import AppName
+from norn_reconciler.model import trash
+from norn_reconciler.model.app import AppName, Deletion
 from norn_reconciler.model.errors import with_remedy
-from norn_reconciler.model.inventory import HeldState
+from norn_reconciler.model.inventory import Held, HeldState, Origin
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, Outcome, RequeueAfter
 from norn_reconciler.model.records import AppRecord, Operation
 from norn_reconciler.model.status import Event
@@ -73,7 +74,7 @@ def retained(report: AppReport) -> list[Event]:
             logs.OBJECT_RETAINED,
             "info",
             report.app,
-            f"{held.kind} {held.name}: access is revoked, the data stays",
+            f"{held.kind} {held.name}: access is revoked, {_fate(held)}",
             {"kind": held.kind, "name": held.name},
             report.service,
         )
@@ -81,6 +82,13 @@ def retained(report: AppReport) -> list[Event]:
         if held.state is HeldState.RETAINED
         and (key not in report.base or report.base[key].state is not HeldState.RETAINED)
     ]
+
+
+def _fate(held: Held) -> str:
+    policy = trash.policy(held)
+    if policy is Deletion.RETAIN or held.origin is Origin.ADOPTED:
+        return "the data stays"
+    return f"the data go by its deletionPolicy ({policy.value})"
 
 
 def tell_end(rollout: Rollout, record: AppRecord, ok: bool, took: float) -> None:
