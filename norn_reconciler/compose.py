@@ -111,6 +111,10 @@ def variables_of(
     return variables
 
 
+def limits_of(settings: Settings) -> Limits:
+    return Limits(settings.removal_max_apps, settings.removal_max_percent)
+
+
 @dataclass(slots=True)
 class Parts:
     """What a writer works with, put together for one term of its lease."""
@@ -139,7 +143,7 @@ async def parts(
     book.load(snapshot, epoch)
     if snapshot.key_fingerprint is None:
         await book.write(Changes(key_fingerprint=fingerprint))
-    limits = Limits(settings.removal_max_apps, settings.removal_max_percent)
+    limits = limits_of(settings)
     engine = Engine(
         providers,
         book,

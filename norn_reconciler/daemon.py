@@ -207,6 +207,7 @@ class Daemon:
                 tasks.create_task(self._operate(work, looked), name="operations")
                 tasks.create_task(self._listen(), name="listen")
                 tasks.create_task(self._timetable(work, looked), name="timetable")
+                tasks.create_task(self._reap(work, looked), name="reaper")
                 tasks.create_task(self._prune(lease), name="prune")
                 if self._settings.migrations:
                     tasks.create_task(self._migrate(work, looked), name="migrations")
@@ -310,7 +311,6 @@ class Daemon:
                 await self._copy(work, rows)
                 if self._settings.cron:
                     await self._run(work, rows)
-                await work.reaper.look()
             except LeaseLost:
                 raise
             except StoreUnavailable:
@@ -319,6 +319,15 @@ class Daemon:
                 logs.get().warning(logs.CRON_REFUSED, error=str(fault))
                 pause = REFUSED
             await asyncio.sleep(pause)
+
+    async def _reap(self, work: compose.Parts, looked: asyncio.Event) -> None:
+        """Ask for the end of the data that are due to go, whatever became of others' tables."""
+        await looked.wait()
+        while True:
+            checkpoint()
+            with contextlib.suppress(StoreUnavailable):
+                await work.reaper.look()
+            await asyncio.sleep(TIMETABLE)
 
     async def _copy(self, work: compose.Parts, rows: Sequence[CronState]) -> None:
         """Ask for the copies that are due. An operation says which time it is for: killed between

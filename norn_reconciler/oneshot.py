@@ -15,6 +15,7 @@ from norn_reconciler.compose import (
     EnvFiles,
     Parts,
     instance,
+    limits_of,
     open_providers,
     open_store,
     parts,
@@ -26,7 +27,7 @@ from norn_reconciler.credentials import deliver
 from norn_reconciler.engine.book import Book
 from norn_reconciler.engine.case import OLDER
 from norn_reconciler.engine.explain import Fate, ends, weighed
-from norn_reconciler.engine.guard import Hold, Limits, Removals
+from norn_reconciler.engine.guard import Hold, Removals
 from norn_reconciler.engine.operations import Adoption, Operations, adoption, words
 from norn_reconciler.engine.preview import Preview, preview
 from norn_reconciler.engine.recovery import counted
@@ -124,7 +125,7 @@ def _shown(
     """Let `book` say what is in force as the folder has it, without writing that down. removed: as
     norn_db has it."""
     active = sum(1 for r in book.records.values() if r.state is AppState.ACTIVE)
-    removals = Removals(_limits(settings), {a: -ago for a, ago in removed.items()})
+    removals = Removals(limits_of(settings), {a: -ago for a, ago in removed.items()})
     removals.back(fleet.members)
     hold = removals.judge(fleet.vanished, confirmed(book.records), active, fleet.folder, 0.0)
     book.entries = dict(accept(book.entries, book.records, fleet, hold, 0.0, 0.0).entries)
@@ -145,10 +146,6 @@ async def settled(
         await asyncio.sleep(wait)
         fleet = specs.look(records, inventory)
     return fleet
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(settings.removal_max_apps, settings.removal_max_percent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from norn_reconciler.cli import output
 from norn_reconciler.cli.app import AppArgument, Output, OutputOption, WaitOption, app, settings
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.records import Operation
-from norn_reconciler.spec.findings import printable
+from norn_reconciler.model.text import printable
 
 
 def _request(

@@ -13,8 +13,8 @@ from norn_reconciler.cli import output
 from norn_reconciler.cli.app import Output, OutputOption, app, settings
 from norn_reconciler.importing import Import, Saved
 from norn_reconciler.model.errors import with_remedy
+from norn_reconciler.model.text import printable
 from norn_reconciler.spec.draft import Draft, text
-from norn_reconciler.spec.findings import printable
 
 
 @app.command("import")

@@ -177,7 +177,10 @@ class Book(Mirror):
                 self._talk = draft.talk
                 for rollout, record, ok in draft.ended:
                     tell_end(rollout, record, ok, self._clock() - rollout.began)
-            (self.owing.set if self._owed else self.owing.clear)()
+            if self._owed:
+                self.owing.set()
+            else:
+                self.owing.clear()
             for event in news:
                 log_event(event)
 

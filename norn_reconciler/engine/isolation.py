@@ -27,17 +27,17 @@ class Isolation:
         self._delivery = delivery
         self._services = services
         self._agreed: dict[AppName, bool] = {}
-        self._earlier: frozenset[tuple[str, AppName]] = frozenset()
+        self._earlier: set[tuple[str, AppName]] = set()
 
     def learn(self, snapshot: Snapshot) -> None:
         """Remember what an earlier process had verified: it is one condition, and one service's
         failure must not undo the others' for longer than it lasts."""
-        self._earlier = frozenset(
+        self._earlier = {
             (service, app)
             for service, apps in snapshot.services.items()
             for app, row in apps.items()
             if row.desired_digest is not None and status.verified(snapshot.apps.get(app))
-        )
+        }
 
     def note(self, report: AppReport, draft: Draft) -> None:
         """Keep what a round has just found."""
@@ -59,7 +59,7 @@ class Isolation:
         app, before = entry.app.name, conditions.get(status.ISOLATION)
         services = self._tried_on(entry)
         # What is taken away and comes back is made anew.
-        self._earlier -= {(key, app) for key in self._services if key not in services}
+        self._earlier.difference_update((key, app) for key in self._services if key not in services)
         if entry.leaving or not services or not entry.provisioned:
             conditions.pop(status.ISOLATION, None)
             return

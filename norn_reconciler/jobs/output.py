@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from urllib.parse import quote, quote_plus
 
-from norn_reconciler.model.errors import shown
+from norn_reconciler.model.text import printable
 
 HIDDEN = "***"
 KEPT = 64 * 1024  # characters of its end that are kept
@@ -79,7 +79,7 @@ class Output:
         return text
 
     def _line(self, text: str) -> None:
-        line = shown(text.rstrip("\r").expandtabs())
+        line = printable(text.rstrip("\r").expandtabs())
         line = line if len(line) <= LINE else f"{line[:LINE]}…"
         self._kept.append(line)
         self._size += len(line) + 1

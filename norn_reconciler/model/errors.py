@@ -103,11 +103,6 @@ def sentence(error: NornError) -> str:
     return with_remedy(f"{error.service}: {error}", error.remedy)
 
 
-def shown(text: str) -> str:
-    """On one line: names that an app chose may hold anything."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def expected(fault: BaseException) -> tuple[NornError, ...]:
     """The errors that `fault` consists of, leaves of groups included. Empty when anything else is
     among them: that is a defect, and deserves its traceback."""

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from norn_reconciler.model.errors import NornError, shown
+from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.secret import Secret
+from norn_reconciler.model.text import printable
 
 _MOST_SAID = 8192  # bytes of standard error that are kept: its end says why
 _MOST_TOLD = 500  # characters of them that a person is told
@@ -106,7 +107,7 @@ async def _tail(stream: asyncio.StreamReader | None) -> str:
         said = (said + more)[-_MOST_SAID:]
     lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
     told = [line for line in lines if ": error: " in line or ": detail: " in line] or lines[-3:]
-    return shown("; ".join(told))[:_MOST_TOLD]
+    return printable("; ".join(told))[:_MOST_TOLD]
 
 
 def _ending(code: int) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ruamel.yaml import YAML
 
-from norn_reconciler.spec.findings import printable
+from norn_reconciler.model.text import printable
 
 MODELINE = "# yaml-language-server: $schema=./infraspec.schema.json"
 _WIDTH = 98

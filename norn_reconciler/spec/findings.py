@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from norn_reconciler.model.text import printable
+
 
 class Severity(StrEnum):
     """An ERROR keeps the file from being used; a WARNING and an INFO do not."""
@@ -59,11 +61,6 @@ class Finding:
 
     def _place(self) -> tuple[str, int, int, str, str]:
         return (self.file, self.line, self.column, self.check, self.message)
-
-
-def printable(text: str) -> str:
-    """`text` on one line, with everything that is not to be seen escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -51,10 +51,13 @@ def test_apps_are_served_whatever_became_of_the_table(norn_on_postgres: Warm, na
         until(lambda: norn.rows("SELECT 1 FROM cron_states"), told=norn.story)
     with psycopg.connect(norn.norn_db, autocommit=True) as conn:
         conn.execute("ALTER TABLE cron_states RENAME COLUMN next_run_at TO due")
-    with norn.daemon() as daemon:
+    with norn.daemon(NORN_GRACE_SECONDS="0.1") as daemon:
         until(lambda: daemon.events("cron.refused"), told=norn.story)
-        norn.write("second.yaml", spec(app, kv=False, events=False))
+        text = "deletionPolicy: trash\n" + spec(app, kv=False, events=False)
+        path = norn.write("second.yaml", text)
         norn.until_ready(app)
+        path.unlink()
+        until(lambda: norn.events("object.trashed", app), told=norn.story)
         assert not daemon.events("store.lost")
 
 

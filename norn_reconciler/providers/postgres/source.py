@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from norn_reconciler.model.errors import Rejected
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.model.snapshots import Source
+from norn_reconciler.model.text import printable
 from norn_reconciler.providers.postgres.client import bounded, logged_in
 from norn_reconciler.providers.postgres.faults import translate
 from norn_reconciler.providers.postgres.login import Trust
@@ -148,19 +149,17 @@ def _refusal(rows: Sequence[tuple[str, str, str, str, str]]) -> str:
     told = []
     for schema, relation, owner, kind, why in rows[:_MOST_NAMED]:
         what = "sequence" if kind == "S" else "table"
-        place = _shown(f"{schema}.{relation}")
+        place = printable(f"{schema}.{relation}")
         if why == "rows":
             told.append(
                 f"row-level security of table {place} also holds for the app (ALTER TABLE {place} "
-                f"NO FORCE ROW LEVEL SECURITY, or it belongs to {_shown(owner)})"
+                f"NO FORCE ROW LEVEL SECURITY, or it belongs to {printable(owner)})"
             )
         elif why == "schema":
             told.append(f"{what} {place} is in a schema that the app may not use")
         else:
-            told.append(f"{what} {place} belongs to {_shown(owner)}, and the app may not read it")
+            told.append(
+                f"{what} {place} belongs to {printable(owner)}, and the app may not read it"
+            )
     more = f"; and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else ""
     return f"a copy would not be whole: {'; '.join(told)}{more}"
-
-
-def _shown(name: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
