@@ -371,9 +371,9 @@ class Daemon:
                     under_way = await self._store.pending_operations()
                     busy = {o.app for o in under_way if o.kind == migrations.KIND}
                     for app, revision in sorted(fresh):
-                        if app not in busy:
+                        if app not in busy:  # else it is looked at again when that has ended
                             await self._store.request(migrations.operation(app))
-                        asked.add((app, revision))
+                            asked.add((app, revision))
             await asyncio.sleep(OPERATIONS)
 
     async def _listen(self) -> None:
