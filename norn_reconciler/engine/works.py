@@ -148,7 +148,7 @@ class Works:
         keys = sorted(book.held_on(app) | wanted.sections.keys())
         return Subject(
             wanted,
-            book.records[app],
+            entry.record if entry is not None else book.records[app],
             {key: book.owned(key, app) for key in keys},
             {key: book.service(key, app) for key in keys},
             {key: book.credential(app, key) for key in keys},

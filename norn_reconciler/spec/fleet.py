@@ -13,6 +13,7 @@ from norn_reconciler.model.cron import Job
 from norn_reconciler.model.fleet import Fleet, Member, Refusal
 from norn_reconciler.model.migrations import Migration
 from norn_reconciler.model.records import Generation, SpecRecord
+from norn_reconciler.model.text import printable
 from norn_reconciler.spec.claims import Claims, Loss, contest
 from norn_reconciler.spec.findings import Finding, Severity, errors, ordered
 from norn_reconciler.spec.load import Document, restore
@@ -389,7 +390,8 @@ def _migration(document: Document) -> Migration | None:
     said = document.spec.migrations
     if said is None:
         return None
-    return Migration(said.command, said.database, said.revision, said.timeout)
+    # A revision is a name: it is shown, logged and kept as it can be read.
+    return Migration(said.command, said.database, printable(said.revision), said.timeout)
 
 
 def _claims(document: Document) -> frozenset[Claim]:
