@@ -253,7 +253,8 @@ class Book(Mirror):
         declared = {self._kinds[k] for k in entry.app.sections if k in self._kinds}
         kind = self._kinds[report.service]
         keep = declared | {status.READY, status.SPEC, status.MIGRATION, status.ISOLATION}
-        if any(trash.going(self.owned(k, app)) for k in self.held_on(app)):
+        held = [draft.inventory.get((k, app), self.owned(k, app)) for k in self._kinds]
+        if any(trash.going(owned) for owned in held):
             keep |= {trash.CONDITION}
         # A removal under way is shown until its own service says that it is done.
         under_way = {self._kinds[k] for k in self.concerned(entry)} - {kind}
@@ -262,6 +263,9 @@ class Book(Mirror):
             keep |= {kind}
         news = {kind: status.condition(kind, report.outcome, now)}
         conditions = dict(status.merged(record.conditions, news, keep))
+        torn = conditions.get(trash.CONDITION)
+        if torn is not None and torn.reason == trash.IN_TRASH and (text := trash.told(held)):
+            conditions[trash.CONDITION] = replace(torn, message=text)
         self._isolation.show(entry, conditions, report.verification is not None, draft)
         if not unheard(report.outcome):
             draft.talk.spoken[report.service, app] = record.generation

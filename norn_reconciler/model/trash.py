@@ -3,6 +3,7 @@ HeldState.RETAINED, as all that no spec asks for, and go when their grace is ove
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ COPY = "trash.copy"  # and the snapshot that was made of it since nobody can cha
 BESIDE = "restore.beside"  # what a restore made beside that database: nobody's data, and no loss
 POLICY = "trash.policy"  # what its spec had said of its end when it was shut; else it stays
 CONDITION = "TornDown"  # its type: what becomes of an app's data, and what stands in the way
+IN_TRASH = "InTrash"  # its reason while something is
 _KEYS = frozenset({AT, FROM, COPY, POLICY})
 _MOST = 63  # bytes of a name, as PostgreSQL has it
 
@@ -30,6 +32,17 @@ def since(held: Held) -> datetime | None:
     """When it was thrown away; None when it was not."""
     said = held.settings.get(AT)
     return datetime.fromisoformat(said) if said else None
+
+
+def told(held: Iterable[Owned]) -> str:
+    """What is in the trash, for people; "" where nothing is."""
+    thrown = [
+        f"{row.kind} {row.name}, thrown away {at:%Y-%m-%d %H:%M:%SZ}"
+        for owned in held
+        for row in owned.values()
+        if (at := since(row)) is not None
+    ]
+    return f"in the trash: {'; '.join(sorted(thrown))}" if thrown else ""
 
 
 def returned(held: Held) -> Held:

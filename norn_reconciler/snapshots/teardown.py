@@ -228,15 +228,8 @@ def _condition(case: _Case, wrong: str, now: datetime) -> Condition | None:
     """None where there is nothing to tell: of an app that is there, what has gone is history."""
     if wrong:
         return Condition(trash.CONDITION, "False", "Blocked", wrong, now)
-    thrown = [
-        f"{held.kind} {held.name}, thrown away {at:%Y-%m-%d %H:%M:%SZ}"
-        for owned in case.owned.values()
-        for held in owned.values()
-        if (at := trash.since(held)) is not None
-    ]
-    if thrown:
-        text = f"in the trash: {'; '.join(sorted(thrown))}"
-        return Condition(trash.CONDITION, "False", "InTrash", text, now)
+    if text := trash.told(case.owned.values()):
+        return Condition(trash.CONDITION, "False", trash.IN_TRASH, text, now)
     if not case.subject.leaving:
         return None
     return Condition(

@@ -114,6 +114,7 @@ def test_the_trash_keeps_gives_back_and_lets_go_after_its_grace(here: Here, name
     assert databases(norn, app) == {database(app): True}
     assert norn.is_ready(app)
     assert content(norn.env(app)["DATABASE_URL"]) == before, "it is what it was"
+    assert not norn.condition(app, "TornDown"), "nothing of it is in the trash any more"
     norn.run("plan", "--check")
 
     (norn.specs / "waste.yaml").unlink()
