@@ -59,8 +59,10 @@ class _Case:
         section = self.subject.app.sections.get(service)
         if section is None:
             return False
+        kept = section.held(self.app, held)
         before = replace(held, name=held.settings.get(trash.FROM, held.name))
-        kept = section.held(self.app, held) | section.held(self.app, before)
+        if before.key not in self.owned[service]:  # else another has its place, and stays
+            kept |= section.held(self.app, before)
         return bool(kept & section.claims(self.app))
 
     async def put(

@@ -67,6 +67,26 @@ def test_the_word_that_counts_is_the_one_that_held_when_it_was_shut(norn: Here, 
     assert role(norn, app) is True
 
 
+def test_what_a_restore_put_aside_goes_after_its_time_and_the_live_one_stays(
+    norn: Here, name
+) -> None:
+    app = name("aside")
+    norn.write("aside.yaml", spec(app, kv=False, events=False))
+    norn.run("apply")
+    copy = json.loads(norn.run("snapshot", "create", app, "-o", "json"))["snapshot"]
+    norn.run("restore", copy, "--yes")
+    norn.run("apply")
+    assert len(databases(norn, app)) == 2, "its time is not over"
+    norn.run("apply", NORN_TRASH_DAYS="0")
+    assert databases(norn, app) == {database(app): True}
+    (gone,) = norn.events("object.destroyed", app)
+    assert gone["fields"]["snapshot"], "with a copy, whatever the policy"
+    asked = last(norn, app)["id"]
+    norn.run("apply", NORN_TRASH_DAYS="0")
+    assert last(norn, app)["id"] == asked, "and is asked for once"
+    assert norn.is_ready(app)
+
+
 def test_an_owner_that_shut_itself_out_is_copied_all_the_same(norn: Here, name) -> None:
     app = name("shut")
     norn.write("shut.yaml", on_postgres(app, "delete"))
