@@ -26,6 +26,7 @@ from tests.acceptance.killer import AtBoundaries
 from tests.acceptance.norn_here import Here, folder_on
 from tests.acceptance.test_e_snapshots import FULL, content
 from tests.acceptance.test_e_snapshots_killed import ended, locked, operation
+from tests.acceptance.warm_folder import warm_on_postgres
 from tests.acceptance.warm_norn import Warm
 from tests.servers import PostgresServer, Servers
 
@@ -287,15 +288,8 @@ SOME = (
 
 @pytest.fixture
 def killed(servers: Servers, tmp_path: Path) -> Iterator[Warm]:
-    settings = {"NORN_POSTGRES_URL": servers.postgres_admin_url, "NORN_LEASE_SECONDS": "3"}
-    shared, own = servers.postgres_superuser_url, servers.norn_db_url
-    with folder_on(shared, own, tmp_path / "norn", settings) as here:
-        norn = Warm(here.folder, here.settings, here.norn_db)
-        try:
-            yield norn
-        finally:
-            for daemon in norn.daemons:
-                daemon.kill()
+    with warm_on_postgres(servers, tmp_path / "norn") as norn:
+        yield norn
 
 
 class Killed:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.acceptance.harness import Daemon, database, spec, until
 from tests.acceptance.killer import AtBoundaries
-from tests.acceptance.norn_here import folder_on
+from tests.acceptance.warm_folder import warm_on_postgres
 from tests.acceptance.warm_norn import Warm
 from tests.servers import Servers
 
@@ -27,15 +27,8 @@ PLACES = (
 
 @pytest.fixture
 def norn(servers: Servers, tmp_path: Path) -> Iterator[Warm]:
-    settings = {"NORN_POSTGRES_URL": servers.postgres_admin_url, "NORN_LEASE_SECONDS": "3"}
-    shared, own = servers.postgres_superuser_url, servers.norn_db_url
-    with folder_on(shared, own, tmp_path / "norn", settings) as here:
-        norn = Warm(here.folder, here.settings, here.norn_db)
-        try:
-            yield norn
-        finally:
-            for daemon in norn.daemons:
-                daemon.kill()
+    with warm_on_postgres(servers, tmp_path / "norn") as norn:
+        yield norn
 
 
 def asked(norn: Warm, app: str) -> int:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.acceptance.harness import Daemon, database, spec, until
 from tests.acceptance.killer import AtBoundaries
-from tests.acceptance.norn_here import folder_on
+from tests.acceptance.warm_folder import warm_on_postgres
 from tests.acceptance.warm_norn import Warm
 from tests.servers import Servers
 
@@ -27,22 +27,14 @@ SECRET = "a-secret-of-the-daemon"
 def norn(servers: Servers, tmp_path: Path) -> Iterator[Warm]:
     """A daemon's settings that let it migrate; as root, in another user's name."""
     settings = {
-        "NORN_POSTGRES_URL": servers.postgres_admin_url,
-        "NORN_LEASE_SECONDS": "3",
         "NORN_MIGRATIONS": "on",
         "NORN_SNAPSHOTS_KEEP": "100",
         "UNRELATED_SECRET": SECRET,
     }
     if os.geteuid() == 0:
         settings["NORN_COMMANDS_USER"] = NOBODY.pw_name
-    shared, own = servers.postgres_superuser_url, servers.norn_db_url
-    with folder_on(shared, own, tmp_path / "norn", settings) as here:
-        norn = Warm(here.folder, here.settings, here.norn_db)
-        try:
-            yield norn
-        finally:
-            for daemon in norn.daemons:
-                daemon.kill()
+    with warm_on_postgres(servers, tmp_path / "norn", **settings) as norn:
+        yield norn
 
 
 def migrating(app: str, command: str, revision: str = "", **more: object) -> str:
