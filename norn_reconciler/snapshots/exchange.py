@@ -12,11 +12,11 @@ from norn_reconciler.model import trash
 from norn_reconciler.model.databases import Databases, Seen
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.inventory import HeldState
-from norn_reconciler.model.records import Changes, Operation
+from norn_reconciler.model.records import Operation
 from norn_reconciler.model.snapshots import Sources
 from norn_reconciler.model.status import Event
 from norn_reconciler.model.work import Steps, Subject
-from norn_reconciler.snapshots.restore import mark, swapped
+from norn_reconciler.snapshots.restore import mark, replaced
 from norn_reconciler.snapshots.work import own_database
 
 KIND = "exchange"
@@ -75,11 +75,5 @@ class ExchangeWork:
         text = f"{live.name} is what it was; what had replaced it is kept as {aside}"
         facts = {"name": was, "aside": aside}
         event = Event(logs.SNAPSHOT_RESTORED, "warning", app, text, facts, key)
-        await steps.write(
-            Changes(
-                inventory={(key, app): {**owned, **swapped(owned, live, aside, at)}},
-                services={(key, app): replace(subject.services[key], desired_digest=None)},
-                events=[event],
-            )
-        )
+        await steps.write(replaced(subject, key, owned, live, aside, at, event))
         return text

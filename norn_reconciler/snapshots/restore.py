@@ -272,16 +272,9 @@ class RestoreWork:
         key, given = self._sources.key, case.operation.arguments
         await case.steps.begin("record")
         aside, at = str(given["aside"]), datetime.fromisoformat(str(given["at"]))
-        rows = {**case.owned, **swapped(case.owned, live, aside, at)}
-        service = replace(case.subject.services[key], desired_digest=None)
         text = f"{live.name} is as in {given['snapshot']}; what was there is kept as {aside}"
-        await case.steps.write(
-            Changes(
-                inventory={(key, case.app): rows},
-                services={(key, case.app): service},
-                events=[self._event(case, text, aside)],
-            )
-        )
+        event = self._event(case, text, aside)
+        await case.steps.write(replaced(case.subject, key, case.owned, live, aside, at, event))
         return text
 
     def _event(self, case: _Case, text: str, aside: str) -> Event:
@@ -309,6 +302,18 @@ class RestoreWork:
 
     async def _write(self, case: _Case, rows: Owned) -> None:
         await case.steps.write(Changes(inventory={(self._sources.key, case.app): rows}))
+
+
+def replaced(
+    subject: Subject, key: str, owned: Owned, live: Seen, aside: str, at: datetime, event: Event
+) -> Changes:
+    """What is written once both have changed places. owned: the rows from before."""
+    app = subject.app.name
+    return Changes(
+        inventory={(key, app): {**owned, **swapped(owned, live, aside, at)}},
+        services={(key, app): replace(subject.services[key], desired_digest=None)},
+        events=[event],
+    )
 
 
 def swapped(owned: Owned, live: Seen, aside: str, at: datetime) -> Mapping[ObjectKey, Held]:

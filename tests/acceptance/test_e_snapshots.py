@@ -18,6 +18,7 @@ from tests.acceptance.harness import database, spec
 from tests.acceptance.norn_here import Here, folder_on
 from tests.servers import PostgresServer, Servers
 
+NO_TMPFS = "a full disk takes a small tmpfs, and that root"
 FULL = """
     CREATE SCHEMA "od d";
     CREATE TYPE mood AS ENUM ('fine', 'so so');
@@ -301,7 +302,7 @@ def test_older_ones_go_and_the_last_good_one_stays(on_18: Here, name) -> None:
     assert len(norn.rows("SELECT 1 FROM reconciler.events WHERE event = 'snapshot.pruned'")) >= 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk takes a small tmpfs, and that root")
+@pytest.mark.skipif(os.geteuid() != 0, reason=NO_TMPFS)
 def test_a_full_disk_leaves_nothing(on_18: Here, name, tmp_path: Path) -> None:
     norn, app = on_18, name("full")
     url = ready(norn, app)
@@ -314,7 +315,7 @@ def test_a_full_disk_leaves_nothing(on_18: Here, name, tmp_path: Path) -> None:
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", str(small)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("a full disk takes a small tmpfs, and that root")
+        pytest.skip(NO_TMPFS)
     try:
         text = json.loads(
             norn.run("snapshot", "create", app, "-o", "json", code=1, NORN_SNAPSHOTS_DIR=str(small))
