@@ -116,8 +116,10 @@ class RestoreWork:
             return await self._kept(case, live)  # a predecessor came as far: it is to be said
         if await self._brought(case):
             return await self._told(case)
-        known_as = owned["database", database].server_id
-        if live is not None and live.id == known_as and not live.open:
+        held = owned.get(("database", database))
+        if held is None:  # it has another name yet, or is somebody else's
+            raise NornError(f"{database} is not {subject.app.name}'s yet: see norn status")
+        if live is not None and live.id == held.server_id and not live.open:
             await self._databases().reopen(live)  # it was killed right before the swap
         live, copy = await self._checked(case, live)
         try:
@@ -319,7 +321,7 @@ def replaced(
 def swapped(owned: Owned, live: Seen, aside: str, at: datetime) -> Mapping[ObjectKey, Held]:
     """The rows of both once `live` has the place of what is called `aside` now."""
     before = owned["database", live.name]
-    new = Held("database", live.name, HeldState.OWNED, before.origin, live.id)
+    new = trash.successor(before, live.id)
     old = replace(
         before, name=aside, state=HeldState.RETAINED, settings=trash.settings(live.name, at)
     )
