@@ -39,6 +39,7 @@ from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import NornError, SchemaMissing, ServiceError
 from norn_reconciler.model.fleet import Fleet
 from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.moves import carried_out
 from norn_reconciler.model.outcome import Health
 from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.ports import AnyProvider
@@ -128,6 +129,7 @@ def _shown(
     removals = Removals(limits_of(settings), {a: -ago for a, ago in removed.items()})
     removals.back(fleet.members)
     hold = removals.judge(fleet.vanished, confirmed(book.records), active, fleet.folder, 0.0)
+    book.suppose(carried_out(fleet.moves, book.inventory())[0])
     book.entries = dict(accept(book.entries, book.records, fleet, hold, 0.0, 0.0).entries)
     return hold
 

@@ -26,6 +26,7 @@ from norn_reconciler.engine.workqueue import Urgency, WorkQueue
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, StoreUnavailable
 from norn_reconciler.model.fleet import Fleet, Folder, Refusal
+from norn_reconciler.model.moves import Move, carried_out
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
 from norn_reconciler.model.ports import AnyProvider, Fence
 from norn_reconciler.model.records import AppState, Changes
@@ -101,11 +102,13 @@ class Engine:
             told = hold is not None and hold.digest in self._held
             held = self._held if told else hold.words if hold is not None else ""
             news = None if held == self._held else held
-            events = [*_hold_events(hold, news), *_roster_events(accepted)]
+            rows, moves = carried_out(fleet.moves, book.inventory())
+            events = [*_hold_events(hold, news), *_roster_events(accepted), *_move_events(moves)]
             refused = _standing(fleet, self._refused)
             await book.write(
                 Changes(
                     apps=accepted.rows,
+                    inventory=rows,
                     events=[*events, *_refusals(fleet.refused[:MOST_REFUSED], self._refused)],
                     held=news,
                     refused=None if refused == self._refused else refused,
@@ -335,6 +338,20 @@ def _refusals(refused: Sequence[Refusal], told: Collection[str]) -> list[Event]:
         Event(logs.SPEC_REJECTED, "error", AppName(r.app) if r.app else None, r.text)
         for r in refused
         if r.text not in told
+    ]
+
+
+def _move_events(moves: Iterable[Move]) -> list[Event]:
+    return [
+        Event(
+            logs.OBJECT_MOVED,
+            "info",
+            move.taker,
+            str(move),
+            {"kind": move.key[0], "name": move.key[1], "from": move.giver},
+            move.service,
+        )
+        for move in moves
     ]
 
 

@@ -70,6 +70,12 @@ class Section(Protocol):
         """The names that an inventory row keeps for its app, whatever its spec says now."""
         ...
 
+    @staticmethod
+    def passes(held: Held) -> bool:
+        """Whether such an object may pass to another app as it is: nothing in it is of the one that
+        had it but what is meant for whoever has it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class App:

@@ -11,7 +11,9 @@ from typing import Any
 from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.model.cron import Job
 from norn_reconciler.model.fleet import Fleet, Member, Refusal
+from norn_reconciler.model.inventory import HeldState
 from norn_reconciler.model.migrations import Migration
+from norn_reconciler.model.moves import Move, carried_out
 from norn_reconciler.model.records import Generation, SpecRecord
 from norn_reconciler.model.text import printable
 from norn_reconciler.spec.claims import Claims, Loss, contest
@@ -71,6 +73,7 @@ class _Settling:
         self.inventory = inventory
         self.pinned = pinned
         self.withheld: frozenset[Share] = frozenset()
+        self.moves: tuple[Move, ...] = ()
         self.findings: list[Finding] = []
         self.members: dict[AppName, Member] = {}
         self.held_back: dict[AppName, str] = {}
@@ -93,6 +96,8 @@ class _Settling:
             if app in self.known:
                 self._keep(app, reason, rejected=reason)
         vanished = self._vanished()
+        if self.inventory is not None:
+            self.inventory = {**self.inventory, **carried_out(self.moves, self.inventory)[0]}
         self._share(vanished, asked)
         findings = ordered(self.findings)
         fleet = Fleet(
@@ -101,6 +106,7 @@ class _Settling:
             self.scan.folder,
             self._refused(findings),
             tuple(sorted(self.scan.settling)),
+            self.moves,
         )
         return Settled(fleet, findings, self.held_back, self.withheld)
 
@@ -206,7 +212,8 @@ class _Settling:
     ) -> dict[AppName, str]:
         """Apps that ask for a name which another has, or also asks for, and the first such name."""
         wanted = {app: _claims(document) for app, document in asked.items()}
-        holding = self._holding(asked, wanted, refused)
+        holders = self._after_moves(wanted, refused)
+        holding = self._holding(asked, wanted, refused, holders)
         reasons: dict[AppName, str] = {}
         for app, losses in contest(wanted, holding).items():
             for loss in losses:
@@ -218,8 +225,38 @@ class _Settling:
                 )
         return reasons
 
+    def _after_moves(self, wanted: Claims, refused: Mapping[AppName, str]) -> Claims:
+        """Who holds what once what passes from one app to another has passed: what one usable file
+        has let go, and is not shut yet, and one other asks for."""
+        held, moves = dict(self.holders), []
+        for (service, giver), owned in (self.inventory or {}).items():
+            section = self.rules.sections.get(service)
+            if section is None or giver not in wanted or giver in refused:
+                continue
+            for row in owned.values():
+                if row.state is HeldState.RETAINED or not section.passes(row):
+                    continue
+                claims = section.held(giver, row)
+                if not claims.isdisjoint(wanted[giver]):
+                    continue
+                kept = (wanted[giver] | held.get(giver, frozenset())) - claims
+                if any(one.collides(other) for one in claims for other in kept):
+                    continue  # what it keeps would reach it still
+                takers = [a for a, asks in wanted.items() if claims <= asks and a not in refused]
+                if len(takers) == 1:
+                    (taker,) = takers
+                    moves.append(Move(service, row.key, giver, taker))
+                    held[giver] = held.get(giver, frozenset()) - claims
+                    held[taker] = held.get(taker, frozenset()) | claims
+        self.moves = tuple(sorted(moves))
+        return held
+
     def _holding(
-        self, asked: Mapping[AppName, Document], wanted: Claims, refused: Mapping[AppName, str]
+        self,
+        asked: Mapping[AppName, Document],
+        wanted: Claims,
+        refused: Mapping[AppName, str],
+        holders: Claims,
     ) -> Claims:
         """The inventory's names, and those that norn once accepted though no server may have them
         yet: for as long as the app still wants them, and where nobody's inventory has them."""
@@ -232,12 +269,12 @@ class _Settling:
                 claims = wanted[app] if last is asked.get(app) else _claims(last)
                 if app in asked and app not in refused:
                     claims &= wanted[app]
-                accepted[app] = claims - self.holders.get(app, frozenset())
-        lost = contest(accepted, self.holders) if any(accepted.values()) else {}
+                accepted[app] = claims - holders.get(app, frozenset())
+        lost = contest(accepted, holders) if any(accepted.values()) else {}
         return {
-            app: self.holders.get(app, frozenset())
+            app: holders.get(app, frozenset())
             | (accepted.get(app, frozenset()) - {i.claim for i in lost.get(app, ()) if i.held})
-            for app in self.holders.keys() | accepted.keys()
+            for app in holders.keys() | accepted.keys()
         }
 
     def _loss(self, loss: Loss, asked: Mapping[AppName, Document]) -> str:

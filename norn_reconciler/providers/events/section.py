@@ -273,6 +273,10 @@ class EventsSection(BaseModel):
             return _topic_claims(held.name)
         return _prefix_claim(app) if held.kind == USER else frozenset()
 
+    @staticmethod
+    def passes(held: Held) -> bool:
+        return held.kind == TOPIC
+
 
 def _topic_claims(*names: str) -> frozenset[Claim]:
     return frozenset(

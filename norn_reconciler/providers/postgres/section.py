@@ -230,3 +230,8 @@ class PostgresSection(BaseModel):
         if held.kind == DATABASE:
             return frozenset({Claim("postgres.database", held.name)})
         return frozenset()
+
+    @staticmethod
+    def passes(held: Held) -> bool:
+        """What is inside is owned by the app's role."""
+        return False

@@ -33,6 +33,10 @@ class Box:
         return {AppName(r): frozenset(("box", name) for name in self.names) for r in self.readers}
 
     @staticmethod
+    def passes(held: Held) -> bool:
+        return False
+
+    @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:
         return frozenset({Claim("box", held.name)})
 

@@ -42,6 +42,10 @@ class DbSection(BaseModel):
         return {AppName(reader): frozenset({("db", self.name)}) for reader in self.readers}
 
     @staticmethod
+    def passes(held: Held) -> bool:
+        return "passes" in held.settings
+
+    @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:
         return frozenset({Claim("db.name", held.name)})
 
@@ -59,6 +63,10 @@ class SpaceSection(BaseModel):
 
     def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return {}
+
+    @staticmethod
+    def passes(held: Held) -> bool:
+        return "passes" in held.settings
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:
