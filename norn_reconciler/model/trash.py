@@ -14,6 +14,7 @@ AT = "trash.at"  # keys in Held.settings: since when, as ISO 8601 in UTC
 FROM = "trash.from"  # what it was called before
 COPY = "trash.copy"  # and the snapshot that was made of it since nobody can change it any more
 BESIDE = "restore.beside"  # what a restore made beside that database: nobody's data, and no loss
+FORMER = "renamed.from"  # what one in use was called before: its spec may mean it by that
 POLICY = "trash.policy"  # what its spec had said of its end when it was shut; else it stays
 CONDITION = "TornDown"  # its type: what becomes of an app's data, and what stands in the way
 IN_TRASH = "InTrash"  # its reason while something is
@@ -61,6 +62,19 @@ def asked(app: App, service: str, held: Held, owned: Owned) -> bool:
     if (before := returned(held)).key not in owned:
         names |= section.held(app.name, before)
     return not names.isdisjoint(section.claims(app.name))
+
+
+def renamed(held: Held, was: str, name: str) -> Held:
+    """The row of one that was put aside under `was`, which is called `name` by now."""
+    if held.settings.get(FROM) != was:
+        return held
+    return replace(held, settings={**held.settings, FROM: name})
+
+
+def successor(held: Held, id: str) -> Held:
+    """The row of what takes the place of `held`: by its names, and nothing was done to it yet."""
+    settings = {FORMER: held.settings[FORMER]} if FORMER in held.settings else {}
+    return Held(held.kind, held.name, HeldState.OWNED, held.origin, id, settings)
 
 
 def _plain(held: Held) -> Held:

@@ -109,8 +109,10 @@ class RestoreWork:
             return await self._kept(case, done)
         if await self._brought(case):
             return await self._told(case)
-        known_as = owned["database", database].server_id
-        if live is not None and live.id == known_as and not live.open:
+        held = owned.get(("database", database))
+        if held is None:  # it has another name yet, or is somebody else's
+            raise NornError(f"{database} is not {subject.app.name}'s yet: see norn status")
+        if live is not None and live.id == held.server_id and not live.open:
             await self._databases().reopen(live)  # it was killed right before the swap
         live, copy = await self._checked(case, live)
         try:

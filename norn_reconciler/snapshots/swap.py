@@ -93,7 +93,7 @@ def rows(owned: Owned, done: Swapped) -> Mapping[ObjectKey, Held]:
     """The rows of both."""
     name = done.live.name
     before = owned["database", name]
-    new = Held("database", name, HeldState.OWNED, before.origin, done.live.id)
+    new = trash.successor(before, done.live.id)
     settings = trash.settings(name, done.at)
     old = replace(before, name=done.aside, state=HeldState.RETAINED, settings=settings)
     return {new.key: new, old.key: old}

@@ -15,7 +15,7 @@ from norn_reconciler.model.plan import Wanted
 from norn_reconciler.model.secret import CredentialMark, Secret
 from norn_reconciler.providers.postgres import reach, verifier
 from norn_reconciler.providers.postgres.client import AdminClient, Session
-from norn_reconciler.providers.postgres.ownership import held_databases
+from norn_reconciler.providers.postgres.ownership import held_databases, rename_source
 from norn_reconciler.providers.postgres.state import (
     COMMENT_PREFIX,
     GROUP,
@@ -188,8 +188,9 @@ class Observer:
 
 
 def _databases_of(case: Wanted[Desired]) -> set[str]:
-    names = {row.name for row in held_databases(case.owned)}
-    return names if case.desired.database is None else names | {case.desired.database}
+    name, source = case.desired.database, rename_source(case)
+    held = {row.name for row in held_databases(case.owned)}
+    return held | {one for one in (name, source) if one is not None}
 
 
 def _databases_seen(case: Wanted[Desired]) -> set[str]:

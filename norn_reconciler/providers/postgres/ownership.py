@@ -31,7 +31,8 @@ from norn_reconciler.providers.postgres.state import (
 class Standing(Enum):
     """ABSENT: not there, and norn never had it. OURS: there, and norn's to act upon. FOREIGN:
     there, and somebody else's. LEFTOVER: what an interrupted DROP left of it. MISSING: norn had it,
-    and it is gone with its data. REPLACED: norn had it, and another stands in its place."""
+    and it is gone with its data. REPLACED: norn had it, and another stands in its place. AWAITED:
+    not there, and its data are to come with the name that it had, which can't be."""
 
     ABSENT = auto()
     OURS = auto()
@@ -39,10 +40,24 @@ class Standing(Enum):
     LEFTOVER = auto()
     MISSING = auto()
     REPLACED = auto()
+    AWAITED = auto()
 
 
 def held_databases(owned: Owned) -> Iterator[Held]:
     return (owned[key] for key in sorted(owned) if key[0] == DATABASE)
+
+
+def rename_source(wanted: Wanted[Desired]) -> str | None:
+    """What the database that the spec names is still to be renamed from; None where it has its
+    name, so that nothing is looked for under the other: it may be anybody's by now."""
+    name = wanted.desired.database
+    return None if (DATABASE, name) in wanted.owned else wanted.desired.renamed_from
+
+
+def left_behind(wanted: Wanted[Desired]) -> Iterator[Held]:
+    """Rows of databases that the spec asks for neither by their name nor by a new one."""
+    kept = {wanted.desired.database, rename_source(wanted)}
+    return (row for row in held_databases(wanted.owned) if row.name not in kept)
 
 
 def role_standing(wanted: Wanted[Desired], observed: Observed) -> Standing:
@@ -74,8 +89,13 @@ def database_standing(wanted: Wanted[Desired], observed: Observed) -> Standing:
     name = wanted.desired.database or ""
     row, database = wanted.owned.get((DATABASE, name)), observed.databases.get(name)
     known = row is not None and row.server_id is not None
+    if database is None and known:
+        return Standing.MISSING
     if database is None:
-        return Standing.MISSING if known else Standing.ABSENT
+        source = rename_source(wanted) or ""
+        before = wanted.owned.get((DATABASE, source))
+        lost = before is not None and before.server_id is not None
+        return Standing.AWAITED if lost or source in observed.databases else Standing.ABSENT
     if row is not None and known:
         if row.server_id != str(database.oid):
             return Standing.REPLACED
@@ -88,28 +108,53 @@ def database_standing(wanted: Wanted[Desired], observed: Observed) -> Standing:
 
 
 def wanted_back(wanted: Wanted[Desired], observed: Observed) -> Held | None:
-    """The row of a database in the trash that the spec asks for again: the one that was thrown away
-    last, where nothing else has its name."""
+    """The row of the database that is to have the name in the spec, where nothing else has it: the
+    one that the spec says it was, or one that was called so before, in use or in the trash."""
     name = wanted.desired.database
     if name is None or (DATABASE, name) in wanted.owned:
         return None
     rows = [
-        row
+        (rank, row.settings.get(trash.AT, ""), row.name)
         for row in held_databases(wanted.owned)
-        if row.settings.get(trash.FROM) == name
-        and (there := observed.by_oid(row.server_id)) is not None
+        if (rank := _rank(row, name, wanted.desired.renamed_from))
+        and (there := located(wanted, observed, row)) is not None
         and (there.name == name or name not in observed.databases)
     ]
-    return max(rows, key=lambda row: row.settings[trash.AT], default=None)
+    return wanted.owned[DATABASE, max(rows)[2]] if rows else None
+
+
+def located(wanted: Wanted[Desired], observed: Observed, row: Held) -> Database | None:
+    """The database that a row is about, whatever it is called by now."""
+    if row.server_id is not None:
+        there = observed.by_oid(row.server_id)
+    else:
+        there = observed.databases.get(row.name)
+        there = there if there is not None and its_own(wanted, observed, there) else None
+    return None if there is None or there.invalid else there
+
+
+def _rank(row: Held, name: str, source: str | None) -> int:
+    """How well a row answers to `name`, 0 where it does not: what the spec says before what norn
+    remembers, and data in use before those that were thrown away (the latest of them)."""
+    thrown = row.settings.get(trash.FROM)
+    if thrown is not None:
+        return 2 if thrown == name else int(thrown == source)
+    return 4 if row.name == source else 3 * (row.settings.get(trash.FORMER) == name)
 
 
 def returned(wanted: Wanted[Desired], observed: Observed) -> Wanted[Desired]:
-    """With its row under its own name, as it is once it is called so again."""
+    """With its row under its own name, as it is once it is called so. What it was called before is
+    kept: a spec that goes back to that name means these data, and what was put aside under it goes
+    with them."""
     row = wanted_back(wanted, observed)
     if row is None:
         return wanted
     back = trash.returned(row)
-    rows = {key: held for key, held in wanted.owned.items() if key != row.key}
+    name, was = wanted.desired.database or "", back.name
+    if was != name:
+        back = replace(back, name=name, settings={**back.settings, trash.FORMER: was})
+    others = (held for held in wanted.owned.values() if held.key != row.key)
+    rows = {held.key: trash.renamed(held, was, name) for held in others}
     return replace(wanted, owned={**rows, back.key: back})
 
 
@@ -194,7 +239,8 @@ def _database_row(
     if database is None:
         # The row outlives the database only where a person has to learn of the loss.
         elsewhere = observed.by_oid(row.server_id) is not None
-        return row if elsewhere or name == row.name or (name is None and not gone) else None
+        asked = row.name in (name, rename_source(wanted))
+        return row if elsewhere or asked or (name is None and not gone) else None
     same = row.server_id == str(database.oid)
     claimed = row.server_id is None and database.owner == wanted.desired.role
     if not (same or claimed) or database.invalid:

@@ -16,9 +16,9 @@ from norn_reconciler.providers.postgres.database_actions import (
     GrantOwner,
     HardenSchema,
     LiftDatabaseLimit,
+    RenameDatabase,
     ResetSetting,
     RetainDatabase,
-    ReturnDatabase,
     RevokeRight,
     SealDatabase,
     SetOwner,
@@ -27,8 +27,9 @@ from norn_reconciler.providers.postgres.database_actions import (
 from norn_reconciler.providers.postgres.ownership import (
     Standing,
     database_standing,
-    held_databases,
     its_own,
+    left_behind,
+    located,
     remembered,
     returned,
     role_standing,
@@ -78,23 +79,23 @@ def plan(wanted: Wanted[Desired], observed: Observed) -> Plan[PostgresAction]:
     return Plan(tuple(ordered), tuple(found))
 
 
-def _back(wanted: Wanted[Desired], observed: Observed) -> list[ReturnDatabase]:
-    """What brings a database out of the trash; nothing where it has its name already."""
+def _back(wanted: Wanted[Desired], observed: Observed) -> list[RenameDatabase]:
+    """What gives a database its name; nothing where it has it already."""
     row, name = wanted_back(wanted, observed), wanted.desired.database or ""
     if row is None or name in observed.databases:
         return []
-    there = observed.by_oid(row.server_id)
-    assert there is not None, "seen"
-    return [ReturnDatabase(DATABASE, name, there.name)]
+    there = located(wanted, observed, row)
+    assert there is not None, "it is wanted back"
+    return [RenameDatabase(DATABASE, name, there.name, there.oid, there.allow_connections)]
 
 
-def _under_its_name(back: list[ReturnDatabase], observed: Observed) -> Observed:
+def _under_its_name(back: list[RenameDatabase], observed: Observed) -> Observed:
     """The server as it is once that is done: all else is planned for then."""
     if not back:
         return observed
     action = back[0]
     databases = dict(observed.databases)
-    databases[action.name] = replace(databases.pop(action.aside), name=action.name)
+    databases[action.name] = replace(databases.pop(action.was), name=action.name)
     return replace(observed, databases=databases)
 
 
@@ -273,9 +274,9 @@ def _shut_out(database: Database, desired: Desired) -> Iterator[PostgresAction]:
 
 def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Database]:
     """Databases that norn owns a row of, that are still the same ones, and not asked for now."""
-    for held in held_databases(wanted.owned):
+    for held in left_behind(wanted):
         database = observed.databases.get(held.name)
-        if held.name == wanted.desired.database or database is None:
+        if database is None:
             continue
         if held.server_id is None and not its_own(wanted, observed, database):
             continue

@@ -121,6 +121,7 @@ class PostgresProvider:
             tuple(sorted(section.extensions)),
             tuple(sorted(set(section.readers) - {app.name})),
             tuple(sorted(app.readable.get(SERVICE, ()))),
+            section.renamed_from,
         )
 
     async def observe(

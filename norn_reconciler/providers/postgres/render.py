@@ -15,7 +15,6 @@ from norn_reconciler.providers.postgres.database_actions import (
     LiftDatabaseLimit,
     ResetSetting,
     RetainDatabase,
-    ReturnDatabase,
     RevokeRight,
     SealDatabase,
     SetOwner,
@@ -104,13 +103,6 @@ def _(action: AdmitReader, version: int, verifier: str) -> list[Composed]:
         " AND pg_catalog.shobj_description(r.oid, 'pg_authid') = {}) THEN {}; END IF; END"
     ).format(Literal(action.reader), Literal(role_comment(AppName(action.reader))), grant)
     return [SQL("DO {}").format(Literal(block.as_string(None)))]
-
-
-@statements.register
-def _(action: ReturnDatabase, version: int, verifier: str) -> list[Composed]:
-    """Nobody can be in it: it is shut."""
-    named = SQL("ALTER DATABASE {} RENAME TO {}")
-    return [named.format(Identifier(action.aside), Identifier(action.name))]
 
 
 @statements.register

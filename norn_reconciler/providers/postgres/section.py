@@ -18,6 +18,7 @@ from norn_reconciler.model.snapshots import Habit
 from norn_reconciler.providers.postgres.state import DATABASE, MAX_NAME, group_name
 
 _CHECK = "services.postgres.database"
+_RENAMED = "services.postgres.renamedFrom"
 _READERS = "services.postgres.readers"
 _SNAPSHOTS = "services.postgres.snapshots"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -95,6 +96,17 @@ def _database_name(name: object) -> object:
     return name
 
 
+def _former_name(name: object) -> object:
+    if not isinstance(name, str):
+        return name  # the type check that follows has the word
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME or refused_database(name) is not None:
+        raise PydanticCustomError(
+            f"{_RENAMED}.format", "{name} is no name that a database of this app can have had",
+            {"name": name},
+        )  # fmt: skip
+    return name
+
+
 def _extensions(value: object) -> object:
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
         return value  # the type check that follows has the word
@@ -167,6 +179,12 @@ class PostgresSection(BaseModel):
         default=None,  # refused by the validator, with a word why
         validate_default=True,
         description="name of the app's own database",
+        json_schema_extra={"pattern": f"^{_NAME.pattern}$", "maxLength": MAX_NAME},
+    )
+    renamed_from: Annotated[str | None, BeforeValidator(_former_name)] = Field(
+        None,
+        alias="renamedFrom",
+        description="what the database was called before: it is renamed, with all that is in it",
         json_schema_extra={"pattern": f"^{_NAME.pattern}$", "maxLength": MAX_NAME},
     )
     migrations: str | None = Field(None, description="folder of the app's migrations")

@@ -49,6 +49,7 @@ class Desired:
 
     connections: how many the role may hold at once. temp_file_limit: as ALTER ROLE takes it.
     readers: apps that may read the database. reads: others' databases that this app may read.
+    renamed_from: what the database was called before, where it is to keep its data.
     """
 
     role: str
@@ -59,6 +60,7 @@ class Desired:
     extensions: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    renamed_from: str | None = None
 
     @property
     def group(self) -> str:
