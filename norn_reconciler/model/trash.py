@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from norn_reconciler.model.app import Deletion
+from norn_reconciler.model.app import App, Deletion
 from norn_reconciler.model.inventory import Held, HeldState, Owned
 
 AT = "trash.at"  # keys in Held.settings: since when, as ISO 8601 in UTC
@@ -50,6 +50,18 @@ def returned(held: Held) -> Held:
     """The row of one that is wanted again, under the name that it had."""
     name = held.settings.get(FROM, held.name)
     return _plain(replace(held, name=name))
+
+
+def asked(app: App, service: str, held: Held, owned: Owned) -> bool:
+    """Whether the app's spec asks for it: by its name, or by the one that it had, which it gets
+    back unless another has that by now, and stays. owned: the app's rows there."""
+    section = app.sections.get(service)
+    if section is None:
+        return False
+    names = section.held(app.name, held)
+    if (before := returned(held)).key not in owned:
+        names |= section.held(app.name, before)
+    return not names.isdisjoint(section.claims(app.name))
 
 
 def renamed(held: Held, was: str, name: str) -> Held:
