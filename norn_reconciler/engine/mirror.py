@@ -147,6 +147,9 @@ class Mirror:
         if changes.inventory:
             self.moved.set()
         self._services.update(changes.services)
+        for old, new in changes.renamed.items():
+            if (last := self.migrated.pop(old, None)) is not None:
+                self.migrated[new] = replace(last, app=new)
         self.migrated.update({m.app: m for m in changes.migrated})
         for app in changes.forgotten:
             self.records.pop(app, None)

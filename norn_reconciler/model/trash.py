@@ -53,15 +53,17 @@ def returned(held: Held) -> Held:
 
 
 def asked(app: App, service: str, held: Held, owned: Owned) -> bool:
-    """Whether the app's spec asks for it: by its name, or by the one that it had, which it gets
-    back unless another has that by now, and stays. owned: the app's rows there."""
+    """Whether the app's spec asks for it: by its name, by the one that the spec says it had, or by
+    one that it had, which it gets back unless another has that by now, and stays. owned: the app's
+    rows there."""
     section = app.sections.get(service)
     if section is None:
         return False
     names = section.held(app.name, held)
-    if (before := returned(held)).key not in owned:
-        names |= section.held(app.name, before)
-    return not names.isdisjoint(section.claims(app.name))
+    for before in (returned(held), replace(held, name=held.settings.get(FORMER, held.name))):
+        if before.key not in owned:
+            names |= section.held(app.name, before)
+    return not names.isdisjoint(section.claims(app.name) | section.formerly(app.name))
 
 
 def renamed(held: Held, was: str, name: str) -> Held:

@@ -259,6 +259,9 @@ class EventsSection(BaseModel):
         """Each topic by name and by the name brokers tell apart, and the app's own prefix."""
         return _topic_claims(*(topic.name for topic in self.topics)) | _prefix_claim(app)
 
+    def formerly(self, app: AppName) -> frozenset[Claim]:
+        return frozenset()
+
     def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         found: dict[AppName, set[ObjectKey]] = {}
         for topic in self.topics:
@@ -274,7 +277,7 @@ class EventsSection(BaseModel):
         return _prefix_claim(app) if held.kind == USER else frozenset()
 
     @staticmethod
-    def passes(held: Held) -> bool:
+    def passes(held: Held, renamed: bool) -> bool:
         return held.kind == TOPIC
 
 

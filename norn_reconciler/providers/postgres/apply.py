@@ -46,7 +46,12 @@ from norn_reconciler.providers.postgres.reader_actions import (
     OpenToReaders,
 )
 from norn_reconciler.providers.postgres.remedies import remedy
-from norn_reconciler.providers.postgres.role_actions import CreateRole, JoinRole, SetPassword
+from norn_reconciler.providers.postgres.role_actions import (
+    CreateRole,
+    JoinRole,
+    RenameRole,
+    SetPassword,
+)
 from norn_reconciler.providers.postgres.state import INVALID, SERVICE
 
 _LOGINS = 8  # at once
@@ -55,7 +60,7 @@ _WAVE = 16  # databases made before their logins begin
 _ALONE = (RenameDatabase, CreateDatabase, DropInvalidDatabase, InsideAction)
 _WITNESSED = (CreateRole, CreateGroup)  # made with a comment that names their app
 # Without these, nothing that follows could succeed.
-_GROUND = (JoinRole, RenameDatabase, CreateRole)
+_GROUND = (RenameRole, JoinRole, RenameDatabase, CreateRole)
 # These make room or let somebody in, and need all that precedes them: not while anything that shuts
 # somebody out was refused.
 _OPENING = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from norn_reconciler.model.plan import Plan, Problem, Wanted
 from norn_reconciler.providers.postgres import problems, sharing
@@ -16,7 +15,6 @@ from norn_reconciler.providers.postgres.database_actions import (
     GrantOwner,
     HardenSchema,
     LiftDatabaseLimit,
-    RenameDatabase,
     ResetSetting,
     RetainDatabase,
     RevokeRight,
@@ -24,16 +22,13 @@ from norn_reconciler.providers.postgres.database_actions import (
     SetOwner,
     UnmarkTemplate,
 )
+from norn_reconciler.providers.postgres.naming import in_place, left_behind
 from norn_reconciler.providers.postgres.ownership import (
     Standing,
     database_standing,
     its_own,
-    left_behind,
-    located,
     remembered,
-    returned,
     role_standing,
-    wanted_back,
 )
 from norn_reconciler.providers.postgres.role_actions import (
     CommentRole,
@@ -66,37 +61,17 @@ from norn_reconciler.providers.postgres.state import (
 
 def plan(wanted: Wanted[Desired], observed: Observed) -> Plan[PostgresAction]:
     """Actions ordered by phase. Objects that are not norn's are reported and never acted upon."""
+    renames, wanted, observed = in_place(wanted, observed)
     name = wanted.desired.database
     if name is None:
         actions, found = _removal(wanted, observed)
+        actions = [*renames, *actions]
     else:
-        back = _back(wanted, observed)
-        wanted, observed = returned(wanted, observed), _under_its_name(back, observed)
         actions, found = _provision(wanted, observed, name)
-        actions = [*back, *actions]
+        actions = [*renames, *actions]
         found = [*problems.out_of_reach(actions, observed), *found]
     ordered = sorted(actions, key=lambda action: action.phase)  # stable: the order within a phase
     return Plan(tuple(ordered), tuple(found))
-
-
-def _back(wanted: Wanted[Desired], observed: Observed) -> list[RenameDatabase]:
-    """What gives a database its name; nothing where it has it already."""
-    row, name = wanted_back(wanted, observed), wanted.desired.database or ""
-    if row is None or name in observed.databases:
-        return []
-    there = located(wanted, observed, row)
-    assert there is not None, "it is wanted back"
-    return [RenameDatabase(DATABASE, name, there.name, there.oid, there.allow_connections)]
-
-
-def _under_its_name(back: list[RenameDatabase], observed: Observed) -> Observed:
-    """The server as it is once that is done: all else is planned for then."""
-    if not back:
-        return observed
-    action = back[0]
-    databases = dict(observed.databases)
-    databases[action.name] = replace(databases.pop(action.was), name=action.name)
-    return replace(observed, databases=databases)
 
 
 def _removal(

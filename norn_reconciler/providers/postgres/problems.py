@@ -8,15 +8,11 @@ from norn_reconciler.model import trash
 from norn_reconciler.model.plan import Effect, Problem, Severity, Wanted
 from norn_reconciler.providers.postgres.actions import PostgresAction, quoted, revoke_membership
 from norn_reconciler.providers.postgres.database_actions import SetOwner
-from norn_reconciler.providers.postgres.ownership import (
-    Standing,
-    group_standing,
-    left_behind,
-    recoverable,
-    rename_source,
-)
+from norn_reconciler.providers.postgres.inventory import recoverable
+from norn_reconciler.providers.postgres.naming import left_behind
+from norn_reconciler.providers.postgres.ownership import Standing, group_standing, rename_source
 from norn_reconciler.providers.postgres.remedies import remedy
-from norn_reconciler.providers.postgres.role_actions import JoinRole
+from norn_reconciler.providers.postgres.role_actions import JoinRole, RenameRole
 from norn_reconciler.providers.postgres.state import (
     APP_ROLE,
     BOOTSTRAP_OID,
@@ -64,11 +60,12 @@ def out_of_reach(actions: Sequence[PostgresAction], observed: Observed) -> Itera
     first = next((a for a in actions if a.kind == ROLE and a.effect is not Effect.REMOVAL), None)
     if role is not None and not role.ruled and first is not None:
         why = "is a superuser" if role.superuser else f"was not made by {server.admin}"
+        name = first.was if isinstance(first, RenameRole) else first.name
         yield Problem(
             Severity.BLOCKING,
             "Denied",
-            f"role {role.name} {why}, so {server.admin} may not alter it yet",
-            remedy(JoinRole(*first.key, server.admin, server.version), server.admin,
+            f"role {name} {why}, so {server.admin} may not alter it yet",
+            remedy(JoinRole(first.kind, name, server.admin, server.version), server.admin,
                    server.version, actions),
         )  # fmt: skip
     for action in actions:
@@ -176,6 +173,13 @@ def _awaited(wanted: Wanted[Desired], observed: Observed, name: str) -> Problem:
             f"{there.owner}, is none of this app's",
             f"name {source} in the spec and take it over (norn adopt {wanted.app}) before it is "
             "renamed; or leave renamedFrom out: then a new, empty one is made",
+        )
+    if row is not None and observed.by_oid(row.server_id) is there and there is not None:
+        return Problem(
+            Severity.BLOCKING,
+            "Conflict",
+            f"an interrupted DROP left {name}, which {source} is to be called",
+            f"DROP DATABASE {quoted(name)}",
         )
     return Problem(
         Severity.BLOCKING,

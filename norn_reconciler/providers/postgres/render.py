@@ -32,6 +32,7 @@ from norn_reconciler.providers.postgres.role_actions import (
     DisableLogin,
     EndSessions,
     JoinRole,
+    RenameRole,
     RevokeMembership,
     SetAttribute,
     SetPassword,
@@ -103,6 +104,15 @@ def _(action: AdmitReader, version: int, verifier: str) -> list[Composed]:
         " AND pg_catalog.shobj_description(r.oid, 'pg_authid') = {}) THEN {}; END IF; END"
     ).format(Literal(action.reader), Literal(role_comment(AppName(action.reader))), grant)
     return [SQL("DO {}").format(Literal(block.as_string(None)))]
+
+
+@statements.register
+def _(action: RenameRole, version: int, verifier: str) -> list[Composed]:
+    role = Identifier(action.name)
+    return [
+        SQL("ALTER ROLE {} RENAME TO {}").format(Identifier(action.was), role),
+        SQL("COMMENT ON ROLE {} IS {}").format(role, Literal(action.comment)),
+    ]
 
 
 @statements.register

@@ -221,6 +221,10 @@ class PostgresSection(BaseModel):
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("postgres.database", self.database)})
 
+    def formerly(self, app: AppName) -> frozenset[Claim]:
+        source = self.renamed_from
+        return frozenset() if source is None else frozenset({Claim("postgres.database", source)})
+
     def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return {AppName(r): frozenset({(DATABASE, self.database)}) for r in self.readers}
 
@@ -232,6 +236,6 @@ class PostgresSection(BaseModel):
         return frozenset()
 
     @staticmethod
-    def passes(held: Held) -> bool:
-        """What is inside is owned by the app's role."""
-        return False
+    def passes(held: Held, renamed: bool) -> bool:
+        """What is inside is owned by the app's role, which can have another name."""
+        return renamed

@@ -196,7 +196,8 @@ class Observed:
 
     group: the role whose members read the app's database. readers: those of the wanted readers
     that have a role which bears norn's witness, or are to get one in the same batch. readable:
-    others' databases that the app is to read, by name.
+    others' databases that the app is to read, by name. former: its role and group, by kind, that
+    still have the name which their rows say.
     """
 
     server: Server
@@ -205,6 +206,7 @@ class Observed:
     group: Role | None = None
     readers: frozenset[str] = frozenset()
     readable: Mapping[str, Database] = field(default_factory=dict)
+    former: Mapping[str, Role] = field(default_factory=dict)
 
     def by_oid(self, oid: str | None) -> Database | None:
         """The database with that recorded id, whatever it is called now."""

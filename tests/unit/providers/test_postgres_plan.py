@@ -28,7 +28,7 @@ from norn_reconciler.providers.postgres.database_actions import (
     RenameDatabase,
     RetainDatabase,
 )
-from norn_reconciler.providers.postgres.ownership import adoptable, confirm
+from norn_reconciler.providers.postgres.inventory import adoptable, confirm
 from norn_reconciler.providers.postgres.plan import plan
 from norn_reconciler.providers.postgres.provider import PostgresProvider
 from norn_reconciler.providers.postgres.remedies import remedy
@@ -297,7 +297,7 @@ groups = st.none() | st.builds(
             st.booleans(),
         ),
         max_size=3,
-    ),
+    ).map(lambda found: frozenset({(m.member, m.grantor): m for m in found}.values())),
 )
 databases = st.builds(
     Database,
@@ -358,7 +358,7 @@ states = st.tuples(
     ),
     st.lists(rows, max_size=3).map(lambda found: {row.key: row for row in found}),
     roles,
-    st.lists(databases, max_size=2),
+    st.lists(databases, max_size=2, unique_by=(lambda d: d.name, lambda d: d.oid)),
     st.sampled_from([None, MARK]),
     groups,
     st.frozensets(st.just("shop")),
@@ -400,7 +400,8 @@ def test_whatever_is_seen_the_plan_is_sane(
         # What is there and in no row is touched in one case only: a leftover without data.
         if action.effect is not Effect.CREATE and action.key not in owned:
             fresh = {a.key for a in found.actions if a.effect is Effect.CREATE}
-            assert action.key in fresh | {a.key for a in renames}
+            known = {("database", d.name) for d in seen if str(d.oid) in of}
+            assert action.key in fresh | known | {a.key for a in renames}
         assert remedy(action, "norn_admin", 180000)
     once = confirm(want, look, found.actions)
     assert confirm(replace(want, owned=once), look, ()) == once
@@ -655,3 +656,46 @@ def test_who_reaches_a_role_through_somebody_else() -> None:
         observed(replace(ROLE, reached_by=frozenset({replace(reach, mends=True)})), DATABASE),
     )
     assert mended == Plan()
+
+
+def test_an_apps_roles_get_its_new_name_and_nothing_else_is_touched() -> None:
+    was = Role("old-agent", 110, connection_limit=50, settings={"temp_file_limit": "1GB"},
+               comment="norn: app old-agent", sessions=1)  # fmt: skip
+    group = Role("old-agent.readers", 30, login=False, comment="norn: app old-agent")
+    database = Database(
+        DB,
+        20,
+        "old-agent",
+        grants=frozenset({Grant("old-agent.readers", "CONNECT", "old-agent", True)}),
+        sessions={"old-agent": 1},
+        promised={"old-agent.readers": 3},
+    )
+    rows = {
+        ("role", "old-agent"): Held("role", "old-agent", server_id="110"),
+        ("group", "old-agent.readers"): Held("group", "old-agent.readers", server_id="30"),
+        ("database", DB): OWNED["database", DB],
+    }
+    look = replace(observed(None, database), former={"role": was, "group": group})
+    want = wanted(replace(DESIRED, readers=()), rows)
+    found = plan(want, look)
+    assert shown(found) == [
+        'ALTER ROLE "old-agent" RENAME TO "mail-agent"',
+        'ALTER ROLE "old-agent.readers" RENAME TO "mail-agent.readers"',
+    ]
+    assert found.problems == ()
+    assert set(confirm(want, look, ())) == set(rows), "before it is done"
+    after = observed(
+        replace(was, name=APP, comment=f"norn: app {APP}"), replace(DATABASE, sessions={APP: 1})
+    )
+    done = confirm(want, after, found.actions)
+    assert ("role", APP) in done
+    assert ("role", "old-agent") not in done
+
+
+def test_a_role_of_the_new_name_that_is_somebodys_stops_it() -> None:
+    was = Role("old-agent", 110, comment="norn: app old-agent")
+    rows = {("role", "old-agent"): Held("role", "old-agent", server_id="110")}
+    look = replace(observed(replace(ROLE, oid=9, comment=None)), former={"role": was})
+    found = plan(wanted(DESIRED, rows), look)
+    assert (found.actions, found.problems[0].reason) == ((), "Conflict")
+    assert confirm(wanted(DESIRED, rows), look, ()) == rows

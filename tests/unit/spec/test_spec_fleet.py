@@ -447,3 +447,68 @@ def test_its_readers_are_let_in_by_the_new_owner_at_once() -> None:
     settled = settle(files, BEFORE, holds(a="t"), RULES, inventory)
     assert settled.fleet.moves == (Move("db", ("db", "t"), A, B),)
     assert settled.fleet.members[AppName("c")].app.readable == {"db": frozenset({"t"})}
+
+
+def renaming(app: str, former: str, name: str) -> Document:
+    text = f"app: {app}\nrenamedFrom: {former}\nrole: worker\nservices:\n  db:\n    name: {name}\n"
+    return document(text, f"{app}.yaml")
+
+
+NEW = AppName("new")
+HAS: Inventory = {("db", A): {T: Held(*T), ("db", "u"): Held("db", "u", HeldState.RETAINED)}}
+
+
+def test_an_app_by_a_new_name_has_all_that_it_had() -> None:
+    settled = settle(
+        scan(renaming("new", "a", "t")), known(spec("a", "t")), holds(a="t"), RULES, HAS
+    )
+    assert [(m.key, m.giver, m.taker, m.renamed) for m in settled.fleet.moves] == [
+        (("db", "u"), A, NEW, True),
+        (T, A, NEW, True),
+    ]
+    assert (settled.findings, settled.fleet.members[NEW].rejected) == ((), "")
+    assert settled.fleet.vanished.keys() == {A}
+    rows, done = carried_out(settled.fleet.moves, HAS)
+    assert rows == {("db", A): {}, ("db", NEW): HAS["db", A]}
+    assert len(done) == 2
+
+
+def test_what_stays_behind_of_it_is_in_nobodys_way_until_it_is_gone() -> None:
+    """Users of the former name may hold a prefix."""
+    files, accepted = scan(renaming("new", "a", "t")), known(spec("a", "t"))
+    inventory = {("db", NEW): {T: Held(*T)}, ("db", A): {}}
+    settled = settle(files, accepted, holds(a="t"), RULES, inventory)
+    assert (settled.findings, settled.fleet.moves) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("files", "inventory", "busy"),
+    [
+        pytest.param(scan(renaming("new", "a", "t"), spec("a", "t")), HAS, (), id="it-has-a-file"),
+        pytest.param(scan(renaming("new", "a", "t"), a=broken("a")), HAS, (), id="a-broken-one"),
+        pytest.param(scan(renaming("new", "a", "t"), a=settling("a")), HAS, (), id="half-written"),
+        pytest.param(
+            scan(renaming("new", "a", "t"), renaming("next", "a", "t")), HAS, (), id="two-say-so"
+        ),
+        pytest.param(
+            scan(renaming("new", "a", "t")),
+            {**HAS, ("db", NEW): {("db", "own"): Held("db", "own")}},
+            (),
+            id="it-has-objects-of-its-own",
+        ),
+        pytest.param(scan(renaming("new", "a", "t")), HAS, (A,), id="long-work-is-at-it"),
+    ],
+)
+def test_otherwise_it_has_not(files: Scan, inventory: Inventory, busy: tuple[AppName, ...]) -> None:
+    settled = settle(
+        files, known(spec("a", "t")), holds(a="t"), RULES, inventory, busy=frozenset(busy)
+    )
+    assert settled.fleet.moves == ()
+    assert ("new.yaml", "spec.claim.conflict") in checks(settled)
+    own = ("db", NEW) in inventory
+    assert (("new.yaml", "renamedFrom.unfollowed") in checks(settled)) is own
+
+
+def test_a_former_name_that_nobody_has_means_nothing() -> None:
+    settled = settle(scan(renaming("new", "ghost", "t")), {}, NOBODY, RULES, {})
+    assert (settled.findings, settled.fleet.moves) == ((), ())
