@@ -127,7 +127,7 @@ def wanted_back(wanted: Wanted[Desired], observed: Observed) -> Held | None:
     """The row of the database that is to have the name in the spec, where nothing else has it: the
     one that the spec says it was, or one that was called so before, in use or in the trash."""
     name = wanted.desired.database
-    if name is None or known(wanted):
+    if name is None or (known(wanted) and rename_source(wanted) is None):
         return None
     rows = [
         (rank, row.settings.get(trash.AT, ""), row.name)

@@ -24,7 +24,7 @@ class Standing(Enum):
     """ABSENT: not there, and norn never had it. OURS: there, and norn's to act upon. FOREIGN:
     there, and somebody else's. LEFTOVER: what an interrupted DROP left of it. MISSING: norn had it,
     and it is gone with its data. REPLACED: norn had it, and another stands in its place. AWAITED:
-    not there, and its data are to come with the name that it had, which can't be."""
+    its data are to come with the name that they had, which can't be."""
 
     ABSENT = auto()
     OURS = auto()
@@ -41,14 +41,21 @@ def held_databases(owned: Owned) -> Iterator[Held]:
 
 def rename_source(wanted: Wanted[Desired]) -> str | None:
     """What the database that the spec names is still to be renamed from; None where it has its
-    name, so that nothing is looked for under the other: it may be anybody's by now."""
-    return None if known(wanted) else wanted.desired.renamed_from
+    name, so that nothing is looked for under the other: it may be anybody's by now. Where the app
+    has both, one was made under the new name before the spec said what it had been."""
+    source = wanted.desired.renamed_from
+    return None if known(wanted) and _row(wanted, source) is None else source
+
+
+def _row(wanted: Wanted[Desired], database: str | None) -> Held | None:
+    """Of a database that the app was seen to have."""
+    row = wanted.owned.get((DATABASE, database or ""))
+    return None if row is None or row.server_id is None else row
 
 
 def known(wanted: Wanted[Desired]) -> bool:
     """Whether the app was seen to have the database that its spec names."""
-    row = wanted.owned.get((DATABASE, wanted.desired.database or ""))
-    return row is not None and row.server_id is not None
+    return _row(wanted, wanted.desired.database) is not None
 
 
 def role_standing(wanted: Wanted[Desired], observed: Observed) -> Standing:
@@ -82,14 +89,17 @@ def database_standing(wanted: Wanted[Desired], observed: Observed) -> Standing:
     if database is None and known(wanted):
         return Standing.MISSING
     source = rename_source(wanted) or ""
-    before = wanted.owned.get((DATABASE, source))
-    owed = before is not None and before.server_id is not None
+    before = _row(wanted, source)
+    owed = before is not None
     if database is None:
         return Standing.AWAITED if owed or source in observed.databases else Standing.ABSENT
     if row is not None and known(wanted):
         if row.server_id != str(database.oid):
             return Standing.REPLACED
-        return Standing.MISSING if database.invalid else Standing.OURS
+        if database.invalid:
+            return Standing.MISSING
+        both = before is not None and observed.by_oid(before.server_id) is not None
+        return Standing.AWAITED if both else Standing.OURS
     if not its_own(wanted, observed, database):
         return Standing.FOREIGN
     if database.invalid:

@@ -174,6 +174,17 @@ def _awaited(wanted: Wanted[Desired], observed: Observed, name: str) -> Problem:
             f"name {source} in the spec and take it over (norn adopt {wanted.app}) before it is "
             "renamed; or leave renamedFrom out: then a new, empty one is made",
         )
+    beside = observed.databases.get(name)
+    if row is not None and beside is not None and not beside.invalid:
+        return Problem(
+            Severity.BLOCKING,
+            "Conflict",
+            f"database {name} is to be {source} by a new name, and the app has both by now: {name} "
+            "was made before the spec said renamedFrom",
+            f"if nothing in {name} is needed, as a superuser: DROP DATABASE {quoted(name)} WITH "
+            f"(FORCE); then {source} is renamed. Else write `database: {source}` again, or leave "
+            "renamedFrom out",
+        )
     if row is not None and observed.by_oid(row.server_id) is there and there is not None:
         return Problem(
             Severity.BLOCKING,

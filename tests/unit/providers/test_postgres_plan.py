@@ -483,6 +483,30 @@ def test_neither_is_touched_while_somebody_else_has_the_new_name() -> None:
     assert len(found.problems) == 1
 
 
+def test_renamed_from_that_was_forgotten_is_followed_once_the_empty_one_is_gone() -> None:
+    shut = replace(DATABASE, allow_connections=False)
+    empty = Held("database", "post_db", server_id="21", settings={HARDENED: "x"})
+    left = replace(OWNED["database", DB], state=HeldState.RETAINED)
+    want = wanted(named(renamed_from=DB), {**OWNED, left.key: left, empty.key: empty})
+    both = observed(ROLE, shut, replace(POST, oid=21))
+    found = plan(want, both)
+    assert (found.actions, found.problems[0].reason) == ((), "Conflict")
+    assert "DROP DATABASE post_db" in found.problems[0].remedy
+    assert confirm(want, both, ()) == want.owned
+
+    found = plan(want, observed(ROLE, shut))
+    assert shown(found) == [
+        f"ALTER DATABASE {DB} RENAME TO post_db",
+        "ALTER DATABASE post_db ALLOW_CONNECTIONS true",
+    ]
+    rows = confirm(want, observed(ROLE, POST), found.actions)
+    assert set(rows) == {("role", APP), ("database", "post_db")}
+    assert rows["database", "post_db"].server_id == "20"
+
+    # Without the one that it was, what the app has is the one that it has.
+    assert plan(want, observed(ROLE, replace(POST, oid=21))).actions == ()
+
+
 def test_a_rename_that_is_done_says_nothing_of_who_has_the_former_name_now() -> None:
     row = Held("database", "post_db", server_id="20", settings={HARDENED: "x", trash.FORMER: DB})
     want = wanted(named(renamed_from=DB), {("role", APP): OWNED["role", APP], row.key: row})
