@@ -208,7 +208,8 @@ def _rejected(book: Book, findings: Sequence[Finding], apps: Sequence[AppName]) 
     if not apps:
         return bool(errors)
     members = [book.entries[app].member for app in apps]
-    return any(m.rejected or m.record.file in errors for m in members)
+    # What a person has undone is as he wants it.
+    return any((m.rejected and m.pinned is None) or m.record.file in errors for m in members)
 
 
 def _chosen(book: Book, apps: Sequence[AppName]) -> list[AppName]:

@@ -56,6 +56,8 @@ async def database(settings: Settings, app: AppName, name: str) -> Renaming:
         former = getattr(section, "database", None)
         if former is None:
             raise NornError(f"{app} has no database by its spec")
+        if former == name:
+            raise NornError(f"the database of {app} is called {name} already")
         text = _text(settings.specs_dir / file)
         changes = [
             Change((*POSTGRES, "database"), name),
@@ -64,11 +66,16 @@ async def database(settings: Settings, app: AppName, name: str) -> Renaming:
         migration = now.book.asked_for(app).member.migration
         if migration is not None and migration.database == former:
             changes.append(Change(("migrations", "database"), name))
+        if changed(text, changes) == text:
+            undone = now.book.asked_for(app).member.rejected
+            raise NornError(f"{file} says so already{undone and ', and is not used: '}{undone}")
         return await _look(settings, file, text, changes, [app])
 
 
 async def app(settings: Settings, old: AppName, new: AppName) -> Renaming:
     """As above."""
+    if old == new:
+        raise NornError(f"{old} is called so already")
     async with open_providers(settings, instance(settings)) as providers:
         now = await oneshot.read(settings, providers, tell=False)
     file = now.book.asked_for(old).record.spec.file

@@ -178,6 +178,11 @@ async def _rollout(store: PostgresStore, id: str) -> _Target:
             f"that is undone: generation {record.pinned.number} of {found.app} is in force"
         )
     before = [r for r in await store.deployments(found.app, _MOST) if r.generation]
+    if (was := await _renamed(store, found, before)) is not None:
+        raise NornError(
+            f"rollout {found.id} gave {was} the name {found.app}: to take that back, "
+            f"norn rename app {found.app} {was}"
+        )
     earlier = [r for r in before if r.generation == found.generation and _before(r, found)]
     if earlier:
         raise NornError(
@@ -197,6 +202,18 @@ async def _rollout(store: PostgresStore, id: str) -> _Target:
         f"{record.generation}, until {record.spec.file} says something else"
     )
     return found.app, record.generation, to, words
+
+
+async def _renamed(
+    store: PostgresStore, rollout: PastDeployment, all_of_it: Sequence[PastDeployment]
+) -> str | None:
+    """What the app was called until this rollout; None where it was called so before it."""
+    for told in await store.events(rollout.app, _MOST_EVENTS):
+        if told.event.event == logs.APP_RENAMED:
+            since = [r for r in all_of_it if r.started_at is not None and r.started_at >= told.at]
+            first = min(since, key=lambda r: r.started_at or told.at, default=None)
+            return str(told.event.fields["from"]) if first and first.id == rollout.id else None
+    return None
 
 
 def _before(one: PastDeployment, other: PastDeployment) -> bool:

@@ -92,14 +92,15 @@ def _edit(look: Coroutine[Any, Any, Renaming], yes: bool, output_as: Output) -> 
         )
     else:
         typer.echo(found.patch)
-        print_plan(found.plan, "Nothing changes on any server.", total=False)
-        for line in found.also:
-            typer.echo(line)
+        if not found.refused:  # else the plan is of what would be in force in its place
+            print_plan(found.plan, "Nothing changes on any server.", total=False)
+            for line in found.also:
+                typer.echo(line)
     if found.refused:
         raise NornError(f"the file would be refused: {found.refused[0]}")
     if as_json and not yes:
         return
     if not yes:
-        typer.confirm(f"Write {found.path} so?", abort=True)
+        typer.confirm(f"Write this into {found.path}?", abort=True)
     renaming.save(found)
     typer.echo(f"{found.path} is written: the daemon does the rest, or norn apply", err=as_json)

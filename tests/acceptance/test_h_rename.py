@@ -112,6 +112,24 @@ def test_it_keeps_its_data_and_everybody_finds_it(norn: Here, name) -> None:
     assert content(norn.env(app)["DATABASE_URL"]) == before
 
 
+def test_what_was_undone_is_no_fault_and_the_same_edit_no_way_out_of_it(norn: Here, name) -> None:
+    app = name("undone")
+    ready(norn, app)
+    old, new = database(app), f"{database(app)}_2"
+    norn.run("rename", "database", app, new, "--yes")
+    norn.run("apply")
+    (rollout,) = norn.rows(
+        "SELECT id FROM deployments WHERE app = %s AND reconciler_generation = 2", app
+    )
+    norn.run("undo", rollout["id"], "--yes")
+    norn.run("apply", app)
+    assert "Nothing to change." in norn.run("plan", app)
+    norn.run("rename", "database", app, new, "--yes", code=1)
+    assert "says so already, and is not used" in norn.errors
+    norn.run("rename", "database", app, old, "--yes", code=1)
+    assert "is called" in norn.errors
+
+
 def test_where_it_cannot_be_done_nothing_is_touched_and_it_is_said(
     norn: Here, name, postgres: PostgresServer
 ) -> None:

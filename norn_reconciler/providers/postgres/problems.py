@@ -179,11 +179,10 @@ def _awaited(wanted: Wanted[Desired], observed: Observed, name: str) -> Problem:
         return Problem(
             Severity.BLOCKING,
             "Conflict",
-            f"database {name} is to be {source} by a new name, and the app has both by now: {name} "
-            "was made before the spec said renamedFrom",
-            f"if nothing in {name} is needed, as a superuser: DROP DATABASE {quoted(name)} WITH "
-            f"(FORCE); then {source} is renamed. Else write `database: {source}` again, or leave "
-            "renamedFrom out",
+            f"database {name} is to be {source} by a new name, and the app has both by now",
+            f"see what is in each (norn explain --remove {wanted.app}). To go on with {source}: if "
+            f"nothing in {name} is needed, as a superuser: "
+            f"DROP DATABASE {quoted(name)} WITH (FORCE); then {source} is renamed. To go on with {name}: leave renamedFrom out",
         )
     if row is not None and observed.by_oid(row.server_id) is there and there is not None:
         return Problem(
@@ -350,5 +349,8 @@ def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
             "DatabaseRetained",
             f"database {row.name} is no longer in the spec: it keeps its data, nobody can connect",
             # What has a dot no spec can name: a restore made it, and the next takes it away.
-            "" if "." in row.name else "name it again in the spec to have it back",
+            ""
+            if "." in row.name
+            else "name it again in the spec to have it back (only its name was to change? "
+            "docs/renames.md)",
         )
