@@ -182,7 +182,8 @@ def _awaited(wanted: Wanted[Desired], observed: Observed, name: str) -> Problem:
             f"database {name} is to be {source} by a new name, and the app has both by now",
             f"see what is in each (norn explain --remove {wanted.app}). To go on with {source}: if "
             f"nothing in {name} is needed, as a superuser: "
-            f"DROP DATABASE {quoted(name)} WITH (FORCE); then {source} is renamed. To go on with {name}: leave renamedFrom out",
+            f"DROP DATABASE {quoted(name)} WITH (FORCE); then {source} is renamed. "
+            f"To go on with {name}: leave renamedFrom out",
         )
     if row is not None and observed.by_oid(row.server_id) is there and there is not None:
         return Problem(
