@@ -114,7 +114,7 @@ def _shown(
     """Let `book` say what is in force as the folder has it, without writing that down. removed: as
     norn_db has it."""
     active = sum(1 for r in book.records.values() if r.state is AppState.ACTIVE)
-    removals = Removals(limits_of(settings), {a: -ago for a, ago in removed.items()})
+    removals = Removals(limits_of(settings), removed, 0.0)
     removals.back(fleet.members)
     hold = removals.judge(fleet.vanished, confirmed(book.records), active, fleet.folder, 0.0)
     book.entries = dict(accept(book.entries, book.records, fleet, hold, 0.0, 0.0).entries)
@@ -349,8 +349,7 @@ async def long_works(settings: Settings) -> None:
 
     async with writer(settings, "work", acquire) as held:
         work = await held.parts(Specs(settings))
-        snapshot = await held.store.snapshot()
-        _shown(settings, work.book, await look(work), snapshot.removed)
+        _shown(settings, work.book, await look(work), work.removed)
         asked = [o for o in await held.store.pending_operations() if o.kind in work.works.kinds]
         for operation in asked:
             work.works.take(operation)
