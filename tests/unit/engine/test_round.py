@@ -428,25 +428,6 @@ async def test_without_the_lease_nothing_is_written_and_the_app_says_so() -> Non
     assert isinstance(outcome, RequeueAfter) and outcome.reason == "NotLeader"
 
 
-async def test_norn_db_away_during_the_report_is_made_good_by_the_next_round() -> None:
-    world = World()
-    await world.engine.accept(fleet(member("a", "one")))
-    apply = world.service.apply
-
-    async def and_then_away(plans, fence):
-        result = await apply(plans, fence)
-        world.store.away = True
-        return result
-
-    world.service.apply = and_then_away  # type: ignore[method-assign]
-    await world.round()
-    assert world.book.owned("box", AppName("a"))["box", "one"].state is HeldState.CLAIMED
-    world.store.away = False
-    await world.round()
-    assert world.book.owned("box", AppName("a"))["box", "one"].state is HeldState.OWNED
-    assert isinstance(world.outcome("a"), Converged)
-
-
 async def unwritten(world: World) -> None:
     """a is made, and norn_db is gone before it hears of it."""
     await world.engine.accept(fleet(member("a", "one")))
@@ -460,6 +441,16 @@ async def unwritten(world: World) -> None:
     world.service.apply = and_then_away  # type: ignore[method-assign]
     await world.round()
     world.service.apply = apply  # type: ignore[method-assign]
+
+
+async def test_norn_db_away_during_the_report_is_made_good_by_the_next_round() -> None:
+    world = World()
+    await unwritten(world)
+    assert world.book.owned("box", AppName("a"))["box", "one"].state is HeldState.CLAIMED
+    world.store.away = False
+    await world.round()
+    assert world.book.owned("box", AppName("a"))["box", "one"].state is HeldState.OWNED
+    assert isinstance(world.outcome("a"), Converged)
 
 
 async def test_what_norn_db_did_not_take_is_written_when_it_is_back(monkeypatch) -> None:
