@@ -19,7 +19,7 @@ from norn_reconciler.model.fleet import Fleet, Member
 from norn_reconciler.model.records import Snapshot, SpecRecord
 from norn_reconciler.model.secret import LOST
 from tests.unit.engine.fakes import Box, Boxes, MemoryDelivery, MemoryStore, OpenFence, Secrets
-from tests.unit.engine.test_round import World, fleet, member
+from tests.unit.engine.world import World, fleet, member
 
 HOUR = 3600.0
 A = AppName("a")
