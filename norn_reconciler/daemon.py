@@ -254,7 +254,8 @@ class Daemon:
         """True when what was seen is in force now."""
         async with self._looking:
             book = work.book
-            fleet = await asyncio.to_thread(work.specs.look, dict(book.records), book.inventory())
+            known = dict(book.records), book.inventory(), frozenset(book.busy)
+            fleet = await asyncio.to_thread(work.specs.look, *known)
             try:
                 await work.engine.accept(fleet)
             except StoreUnavailable as away:

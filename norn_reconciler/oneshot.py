@@ -34,6 +34,7 @@ from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import NornError, SchemaMissing
 from norn_reconciler.model.fleet import Fleet
 from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.moves import carried_out
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import AppRecord, AppState, Generation, Lease, Snapshot
 from norn_reconciler.model.secret import Secret
@@ -117,6 +118,7 @@ def _shown(
     removals = Removals(limits_of(settings), removed, 0.0)
     removals.back(fleet.members)
     hold = removals.judge(fleet.vanished, confirmed(book.records), active, fleet.folder, 0.0)
+    book.suppose(carried_out(fleet.moves, book.inventory())[0])
     book.entries = dict(accept(book.entries, book.records, fleet, hold, 0.0, 0.0).entries)
     return hold
 

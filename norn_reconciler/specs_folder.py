@@ -51,12 +51,15 @@ class Specs:
         self,
         records: Mapping[AppName, AppRecord],
         inventory: Mapping[tuple[str, AppName], Owned],
+        busy: frozenset[AppName] = frozenset(),
     ) -> Fleet:
-        """One look. A file counts only when two looks agree: see `next_look`."""
+        """One look. A file counts only when two looks agree: see `next_look`. busy: apps that long
+        work is at."""
         self._scan = self._scanner.look(time.monotonic())
         known = {n: r.spec for n, r in records.items() if r.state is AppState.ACTIVE}
         pinned = {n: r.pinned for n, r in records.items() if r.pinned is not None}
-        settled = settle(self._scan, known, holders_of(inventory), self._rules, inventory, pinned)
+        holders = holders_of(inventory)
+        settled = settle(self._scan, known, holders, self._rules, inventory, pinned, busy)
         if self._tells:
             self._tell(settled)
         self.findings = settled.findings

@@ -28,6 +28,7 @@ QUEUED = "Queued"
 NOT_LEADER = "NotLeader"
 REPAIR = "PasswordDrift"
 UNSEEN = "NotYetVisible"
+BEHIND = "HandedOver"  # another app's access to it goes first
 PENDING = "RemovalPending"  # access goes when the grace is over
 OLDER = "NornDbOlder"
 
@@ -35,11 +36,11 @@ OLDER = "NornDbOlder"
 @dataclass(slots=True)
 class Case:
     """entry: what the round started from. base: the inventory it started from, its own claims
-    included; record: what had converged last; credential: what its user is to have, None where not
-    even that could be made. digest: of the desired state. plan: what may run now; deferred: how
-    many removals may not yet. shown: monotonic seconds when what was applied could be seen. proof:
-    of its own login; walls: of what was refused to it; unknown: why one of them could not be
-    tried."""
+    included; record: what had converged last; credential: what its user is to have, None where
+    not even that could be made. digest: of the desired state. plan: what may run now; deferred:
+    how many removals may not yet. behind: what waits for other apps. shown: monotonic seconds
+    when what was applied could be seen. proof: of its own login; walls: of what was refused to
+    it; unknown: why one of them could not be tried."""
 
     entry: Entry
     base: Owned
@@ -50,6 +51,7 @@ class Case:
     observed: Any = None
     plan: Plan[Any] = field(default_factory=Plan)
     deferred: int = 0
+    behind: tuple[str, ...] = ()
     applied: Applied = field(default_factory=Applied)
     shown: float | None = None
     proof: Proof | None = None
@@ -108,7 +110,7 @@ class Case:
         self.proof = None  # it was tried with the wrong one
 
     @property
-    def behind(self) -> bool:
+    def older(self) -> bool:
         """The server has a later password than norn_db knows of."""
         return self.plan.blocked is not None and self.plan.blocked.reason == OLDER
 

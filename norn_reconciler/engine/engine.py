@@ -26,9 +26,12 @@ from norn_reconciler.engine.workqueue import Urgency, WorkQueue
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, StoreUnavailable
 from norn_reconciler.model.fleet import Fleet, Folder, Refusal
+from norn_reconciler.model.inventory import Owned
+from norn_reconciler.model.moves import Move, carried_out
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
 from norn_reconciler.model.ports import AnyProvider, Fence
-from norn_reconciler.model.records import AppState, Changes
+from norn_reconciler.model.records import AppState, Changes, ServiceRecord
+from norn_reconciler.model.secret import LOST, CredentialMark
 from norn_reconciler.model.status import Event
 from norn_reconciler.tasks import checkpoint
 
@@ -100,11 +103,16 @@ class Engine:
             told = hold is not None and hold.digest in self._held
             held = self._held if told else hold.words if hold is not None else ""
             news = None if held == self._held else held
-            events = [*_hold_events(hold, news), *_roster_events(accepted)]
+            rows, moves = carried_out(fleet.moves, book.inventory())
+            names = {m.giver: m.taker for m in moves if m.renamed}
+            events = [*_hold_events(hold, news), *_roster_events(accepted), *_move_events(moves)]
             refused = _standing(fleet, self._refused)
             await book.write(
                 Changes(
                     apps=accepted.rows,
+                    inventory=rows,
+                    services=_with_users(book, rows, names),
+                    renamed=names,
                     events=[*events, *_refusals(fleet.refused[:MOST_REFUSED], self._refused)],
                     held=news,
                     refused=None if refused == self._refused else refused,
@@ -334,6 +342,45 @@ def _refusals(refused: Sequence[Refusal], told: Collection[str]) -> list[Event]:
         Event(logs.SPEC_REJECTED, "error", AppName(r.app) if r.app else None, r.text)
         for r in refused
         if r.text not in told
+    ]
+
+
+def _with_users(
+    book: Book, rows: Mapping[tuple[str, AppName], Owned], names: Mapping[AppName, AppName]
+) -> Mapping[tuple[str, AppName], ServiceRecord]:
+    """Where a user goes along under its app's new name, norn sets its password anew if it had set
+    the one that it has. names: former → new."""
+    return {
+        (service, names[app]): ServiceRecord(mark=CredentialMark(LOST, mark.generation))
+        for (service, app), owned in rows.items()
+        if app in names and not owned and (mark := book.service(service, app).mark) is not None
+    }
+
+
+def _move_events(moves: Sequence[Move]) -> list[Event]:
+    names = sorted({(m.giver, m.taker) for m in moves if m.renamed})
+    events = [
+        Event(
+            logs.APP_RENAMED,
+            "info",
+            new,
+            f"{old} is {new} from now on, with "
+            + ", ".join(" ".join(m.key) for m in moves if (m.giver, m.taker) == (old, new)),
+            {"from": old},
+        )
+        for old, new in names
+    ]
+    return events + [
+        Event(
+            logs.OBJECT_MOVED,
+            "info",
+            move.taker,
+            str(move),
+            {"kind": move.key[0], "name": move.key[1], "from": move.giver},
+            move.service,
+        )
+        for move in moves
+        if not move.renamed
     ]
 
 

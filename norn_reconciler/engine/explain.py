@@ -117,16 +117,10 @@ def ends(
         found += [
             fate
             for fate in fates(ledger, app, services, kept)
-            if fate.destroys and not _asked(wanted, fate)
+            if fate.destroys
+            and not trash.asked(wanted, fate.service, fate.held, ledger.owned(fate.service, app))
         ]
     return found
-
-
-def _asked(app: App, fate: Fate) -> bool:
-    section = app.sections.get(fate.service)
-    if section is None:
-        return False
-    return not section.claims(app.name).isdisjoint(section.held(app.name, fate.held))
 
 
 async def weighed(

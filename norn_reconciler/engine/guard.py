@@ -93,18 +93,23 @@ class Removals:
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """allowed: may run now. deferred: removals that wait (for the grace, or a person)."""
+    """allowed: may run now. deferred: removals that wait (for the grace, or a person). behind:
+    what waits for other apps, by name."""
 
     allowed: Plan  # type: ignore[type-arg]  # of the same action type as what was gated
-    deferred: int
+    deferred: int = 0
+    behind: tuple[str, ...] = ()
 
 
 def gate(plan: Plan[A], removals_allowed: bool) -> Gated:
-    """Let all but removals pass; removals only when `removals_allowed`."""
-    if removals_allowed:
-        return Gated(plan, 0)
-    kept = tuple(a for a in plan.actions if a.effect is not Effect.REMOVAL)
-    return Gated(Plan(kept, plan.problems), len(plan.actions) - len(kept))
+    """Let all pass but what waits for other apps; removals only when `removals_allowed`."""
+    behind = [a for a in plan.actions if a.effect is Effect.HANDOVER]
+    deferred = [a for a in plan.actions if a.effect is Effect.REMOVAL and not removals_allowed]
+    if not behind and not deferred:
+        return Gated(plan)
+    kept = tuple(a for a in plan.actions if a not in behind and a not in deferred)
+    names = tuple(sorted({a.name for a in behind}))
+    return Gated(Plan(kept, plan.problems), len(deferred), names)
 
 
 def loss_digest(app: AppName, service: str, problem: Problem) -> str:

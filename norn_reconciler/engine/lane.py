@@ -13,6 +13,7 @@ from itertools import chain
 from norn_reconciler import logs
 from norn_reconciler.engine.backoff import Backoff
 from norn_reconciler.engine.case import (
+    BEHIND,
     NOT_LEADER,
     PENDING,
     QUEUED,
@@ -166,7 +167,7 @@ class Lane:
             case.error = surprised(self.provider.key, case.wanted.app, fault)
             return
         gated = gate(plan, self._clock() >= case.entry.removals_from)
-        case.plan, case.deferred = gated.allowed, gated.deferred
+        case.plan, case.deferred, case.behind = gated.allowed, gated.deferred, gated.behind
 
     def _chunk(self, cases: Mapping[AppName, Case]) -> dict[AppName, Case]:
         """The apps to write for now; the others look again in the next round."""
@@ -263,12 +264,12 @@ class Lane:
 
     def _look_again(self, case: Case, found: object) -> None:
         """What is still to be done for it, now that it can be, is for its own next round."""
-        plan = case.plan
+        before = case.observed, case.plan, case.behind
         if not isinstance(found, ServiceError):
             case.observed = found
             self._plan_one(case)
             if case.plan.actions:
-                case.plan = plan
+                case.observed, case.plan, case.behind = before
 
     def _plan_again(self, case: Case) -> None:
         if case.proof is not None and case.proof.ok:
@@ -379,6 +380,9 @@ class Lane:
             return RequeueAfter(
                 self._backoff.failed(app), UNSEEN, "written, and not yet seen whole"
             )
+        if case.behind:
+            text = f"{', '.join(case.behind)}: another app's access goes first"
+            return RequeueAfter(self._backoff.failed(app), BEHIND, text)
         self._backoff.succeeded(app)
         self._told.pop(app, None)
         if case.password_lost:

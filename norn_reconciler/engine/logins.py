@@ -76,7 +76,8 @@ class Logins:
 
     def _has_new_credential(self, case: Case) -> bool:
         declared = self._provider.key in case.entry.app.sections
-        return declared and any(a.sets_credential for a in case.applied.done)
+        # What waits for another app can't work yet: the next round sets it again.
+        return declared and not case.behind and any(a.sets_credential for a in case.applied.done)
 
     def _there(self, also: Iterable[AppName]) -> Mapping[AppName, App]:
         return self._ledger.neighbours(self._provider.key, frozenset(also))
@@ -143,7 +144,7 @@ class Logins:
         for name in due:
             case, found = cases[name], cases[name].verification
             # One that is overtaken is tried in each round: nothing else shows that it still is.
-            of = "" if case.behind else about[name]
+            of = "" if case.older else about[name]
             self._probes.done(name, of, bool(found and found.ok), now)
 
     async def _try(self, cases: Iterable[Case], whole: Iterable[AppName]) -> None:
@@ -168,6 +169,7 @@ class Logins:
         return (
             case.error is None
             and case.waits is None
+            and not case.behind
             and not case.plan.actions
             and case.plan.blocked is None
             and case.plan.open is None

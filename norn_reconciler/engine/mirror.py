@@ -13,6 +13,7 @@ from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import NornError
 from norn_reconciler.model.inventory import Held, ObjectKey, Owned
 from norn_reconciler.model.migrations import Migrated
+from norn_reconciler.model.moves import giver
 from norn_reconciler.model.ports import SecretSource
 from norn_reconciler.model.records import AppRecord, Changes, ServiceRecord, Snapshot, Store
 from norn_reconciler.model.secret import Credential
@@ -54,6 +55,10 @@ class Mirror:
             for service, apps in snapshot.services.items()
             for app, row in apps.items()
         }
+
+    def suppose(self, inventory: Mapping[tuple[str, AppName], Owned]) -> None:
+        """As if norn_db had taken these rows: for whoever only shows what would be."""
+        self._inventory.update(inventory)
 
     def entry(self, app: AppName) -> Entry | None:
         return self.entries.get(app)
@@ -97,7 +102,11 @@ class Mirror:
         return status.verified(self.records.get(app))
 
     def kin(self, service: str, apps: Collection[AppName]) -> set[AppName]:
-        found: set[AppName] = set()
+        found = {
+            name
+            for (key, name), owned in self._inventory.items()
+            if key == service and any(giver(held) in apps for held in owned.values())
+        } & self.entries.keys()
         for name, entry in self.entries.items():
             section = entry.app.sections.get(service)
             readers = set(section.shares()) if section is not None else set()
@@ -138,6 +147,9 @@ class Mirror:
         if changes.inventory:
             self.moved.set()
         self._services.update(changes.services)
+        for old, new in changes.renamed.items():
+            if (last := self.migrated.pop(old, None)) is not None:
+                self.migrated[new] = replace(last, app=new)
         self.migrated.update({m.app: m for m in changes.migrated})
         for app in changes.forgotten:
             self.records.pop(app, None)

@@ -15,13 +15,15 @@ from norn_reconciler.model.errors import ServiceError
 from norn_reconciler.model.plan import Action, Effect, Plan
 from norn_reconciler.model.ports import AnyProvider
 
-GRACE, HELD, PAUSED = "grace", "held", "paused"  # why an action waits
+# Why an action waits.
+GRACE, HELD, PAUSED, HANDOVER = "grace", "held", "paused", "handover"
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
     """One action of a preview. waits: GRACE (a writer does it after the grace), HELD (not before a
-    person confirms), PAUSED (not before a person resumes the app), or "": it would be done now."""
+    person confirms), PAUSED (not before a person resumes the app), HANDOVER (as soon as the app
+    that had it can't use it any more), or "": it would be done now."""
 
     app: AppName
     service: str
@@ -49,6 +51,8 @@ class Preview:
     def _waits(self, app: AppName, action: Action) -> str:
         if app in self.paused:
             return PAUSED
+        if action.effect is Effect.HANDOVER:
+            return HANDOVER
         if action.effect is not Effect.REMOVAL:
             return ""
         return GRACE if self.hold is None else HELD

@@ -111,7 +111,8 @@ def accept(
             leaving.add(name)
         elif old is None or old.held:
             retold.add(name)
-    dirty = fresh | leaving | retold | _released(before, entries)
+    moving = {app for move in fleet.moves for app in (move.giver, move.taker)}
+    dirty = fresh | leaving | retold | moving | _released(before, entries)
     return Accepted(entries, tuple(rows), frozenset(dirty), frozenset(fresh), frozenset(leaving))
 
 

@@ -70,6 +70,17 @@ class Section(Protocol):
         """The names that an inventory row keeps for its app, whatever its spec says now."""
         ...
 
+    def formerly(self, app: AppName) -> frozenset[Claim]:
+        """The names under which what this section asks for may still be."""
+        ...
+
+    @staticmethod
+    def passes(held: Held, renamed: bool) -> bool:
+        """Whether such an object may pass to another app as it is: nothing in it is of the one that
+        had it but what is meant for whoever has it. renamed: to the same app by a new name, which
+        gets all but the users, that are made anew."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class App:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.cron import Job
 from norn_reconciler.model.migrations import Migration
+from norn_reconciler.model.moves import Move
 from norn_reconciler.model.records import SpecRecord
 
 
@@ -53,10 +54,11 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """members: by app. vanished: known active apps that no file is about any more. refused: what is
-    wrong with files, ordered. settling: files of which nobody can tell yet."""
+    wrong with files, ordered. settling: files of which nobody can tell yet. moves: ordered."""
 
     members: Mapping[AppName, Member] = field(default_factory=dict)
     vanished: Mapping[AppName, Member] = field(default_factory=dict)
     folder: Folder = Folder.OK
     refused: tuple[Refusal, ...] = ()
     settling: tuple[str, ...] = ()
+    moves: tuple[Move, ...] = ()

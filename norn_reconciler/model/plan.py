@@ -61,11 +61,13 @@ class Effect(StrEnum):
     """CREATE: makes an object that was absent (claimed in the inventory first).
     CHANGE: alters what is there towards the spec.
     REMOVAL: takes away what the spec no longer asks for: waits out the grace and passes the guard.
+    HANDOVER: gives what another app can use still: waits until that one cannot.
     """
 
     CREATE = "create"
     CHANGE = "change"
     REMOVAL = "removal"
+    HANDOVER = "handover"
 
 
 @dataclass(frozen=True, slots=True)

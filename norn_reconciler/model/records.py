@@ -158,7 +158,8 @@ class Changes:
     held: the removal guard's word from now on, "" when it lets go; None: as before. refused: all
     that is wrong with files from now on; None: as before. doomed: the word on data that wait to go;
     None: as before. discarded: names of snapshots whose files are gone. crons: written but for
-    `paused`, which is others' to set. uncron: apps whose row of these goes.
+    `paused`, which is others' to set. uncron: apps whose row of these goes. renamed: what an app
+    was called → its name now, under which its snapshots and its last migration are kept.
     """
 
     apps: Sequence[AppRecord] = ()
@@ -179,6 +180,7 @@ class Changes:
     uncron: Sequence[AppName] = ()
     migrated: Sequence[Migrated] = ()
     executions: Sequence[Execution] = ()
+    renamed: Mapping[AppName, AppName] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any(
@@ -187,7 +189,7 @@ class Changes:
                 self.apps, self.inventory, self.services, self.events, self.deployments,
                 self.forge_states, self.health_checks, self.forgotten, self.key_fingerprint,
                 self.snapshots, self.discarded, self.crons, self.uncron, self.migrated,
-                self.executions,
+                self.executions, self.renamed,
             )
         )  # fmt: skip
 

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from norn_reconciler.model.app import Deletion
+from norn_reconciler.model.app import App, Deletion
 from norn_reconciler.model.inventory import Held, HeldState, Owned
 
 AT = "trash.at"  # keys in Held.settings: since when, as ISO 8601 in UTC
 FROM = "trash.from"  # what it was called before
 COPY = "trash.copy"  # and the snapshot that was made of it since nobody can change it any more
 BESIDE = "restore.beside"  # what a restore made beside that database: nobody's data, and no loss
+FORMER = "renamed.from"  # what one in use was called before: its spec may mean it by that
 POLICY = "trash.policy"  # what its spec had said of its end when it was shut; else it stays
 CONDITION = "TornDown"  # its type: what becomes of an app's data, and what stands in the way
 IN_TRASH = "InTrash"  # its reason while something is
@@ -49,6 +50,33 @@ def returned(held: Held) -> Held:
     """The row of one that is wanted again, under the name that it had."""
     name = held.settings.get(FROM, held.name)
     return _plain(replace(held, name=name))
+
+
+def asked(app: App, service: str, held: Held, owned: Owned) -> bool:
+    """Whether the app's spec asks for it: by its name, by the one that the spec says it had, or by
+    one that it had, which it gets back unless another has that by now, and stays. owned: the app's
+    rows there."""
+    section = app.sections.get(service)
+    if section is None:
+        return False
+    names = section.held(app.name, held)
+    for before in (returned(held), replace(held, name=held.settings.get(FORMER, held.name))):
+        if before.key not in owned:
+            names |= section.held(app.name, before)
+    return not names.isdisjoint(section.claims(app.name) | section.formerly(app.name))
+
+
+def renamed(held: Held, was: str, name: str) -> Held:
+    """The row of one that was put aside under `was`, which is called `name` by now."""
+    if held.settings.get(FROM) != was:
+        return held
+    return replace(held, settings={**held.settings, FROM: name})
+
+
+def successor(held: Held, id: str) -> Held:
+    """The row of what takes the place of `held`: by its names, and nothing was done to it yet."""
+    settings = {FORMER: held.settings[FORMER]} if FORMER in held.settings else {}
+    return Held(held.kind, held.name, HeldState.OWNED, held.origin, id, settings)
 
 
 def _plain(held: Held) -> Held:

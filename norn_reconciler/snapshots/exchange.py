@@ -4,7 +4,6 @@ one change places."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from norn_reconciler import logs
@@ -16,7 +15,7 @@ from norn_reconciler.model.records import Operation
 from norn_reconciler.model.snapshots import Sources
 from norn_reconciler.model.status import Event
 from norn_reconciler.model.work import Steps, Subject
-from norn_reconciler.snapshots.restore import mark, replaced
+from norn_reconciler.snapshots.swap import Swapped, mark, record, swap, swapped
 from norn_reconciler.snapshots.work import own_database
 
 KIND = "exchange"
@@ -47,33 +46,30 @@ class ExchangeWork:
     async def run(self, operation: Operation, subject: Subject | None, steps: Steps) -> str:
         assert subject is not None, "an exchange is of an app"
         database, _ = own_database(self._sources, subject)
-        given, databases = operation.arguments, self._databases()
         await steps.begin("check")
-        row = subject.owned[self._sources.key].get(("database", str(given.get("aside"))))
-        if row is None or row.state is not HeldState.RETAINED or trash.since(row) is None:
-            raise NornError(f"{given.get('aside')} is not in the trash of {subject.app.name}")
-        live = await databases.seen(database)
-        begun = datetime.fromisoformat(str(given["at"])) if "at" in given else self._now()
-        aside = trash.named(database, begun)
-        if live is None or live.id != row.server_id:
-            other = await databases.seen(row.name)
-            if live is None or other is None or operation.digest != agreed(live, other):
-                raise NornError("what is there has changed since you saw it: norn undo shows it")
-            if not live.open:
-                await databases.reopen(live)  # a predecessor was killed right before the swap
-            await steps.begin("swap", at=begun.isoformat())
-            await databases.swap(live, other, aside)
-            live = replace(other, name=database)
-        return await self._kept(subject, live, row.name, aside, begun, steps)
-
-    async def _kept(
-        self, subject: Subject, live: Seen, was: str, aside: str, at: datetime, steps: Steps
-    ) -> str:
-        app, key = subject.app.name, self._sources.key
-        await steps.begin("record")
-        owned = {k: held for k, held in subject.owned[key].items() if k != ("database", was)}
-        text = f"{live.name} is what it was; what had replaced it is kept as {aside}"
-        facts = {"name": was, "aside": aside}
-        event = Event(logs.SNAPSHOT_RESTORED, "warning", app, text, facts, key)
-        await steps.write(replaced(subject, key, owned, live, aside, at, event))
+        live = await self._databases().seen(database)
+        done = swapped(operation.arguments, live)
+        if done is None:
+            done = await self._swapped(operation, subject, live, steps)
+        key, was = self._sources.key, str(operation.arguments["aside"])
+        owned = {k: row for k, row in subject.owned[key].items() if k != ("database", was)}
+        text = f"{database} is what it was; what had replaced it is kept as {done.aside}"
+        facts = {"name": was, "aside": done.aside}
+        event = Event(logs.SNAPSHOT_RESTORED, "warning", subject.app.name, text, facts, key)
+        await record(subject, key, owned, done, event, steps)
         return text
+
+    async def _swapped(
+        self, operation: Operation, subject: Subject, live: Seen | None, steps: Steps
+    ) -> Swapped:
+        """Raises NornError where these are not the two that a person agreed to."""
+        name, databases = str(operation.arguments.get("aside")), self._databases()
+        row = subject.owned[self._sources.key].get(("database", name))
+        if row is None or row.state is not HeldState.RETAINED or trash.since(row) is None:
+            raise NornError(f"{name} is not in the trash of {subject.app.name}")
+        other = await databases.seen(name)
+        if live is None or other is None or operation.digest != agreed(live, other):
+            raise NornError("what is there has changed since you saw it: norn undo shows it")
+        if not live.open:
+            await databases.reopen(live)  # a predecessor was killed right before the swap
+        return await swap(databases, live, other, self._now(), steps)

@@ -4,19 +4,17 @@ beside, and looked at, before anything of the live one is touched."""
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from norn_reconciler import logs
 from norn_reconciler.model import trash
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.databases import Databases, Seen
-from norn_reconciler.model.errors import LeaseLost, NornError, ServiceError, Unavailable
-from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Owned
+from norn_reconciler.model.errors import LeaseLost, NornError, ServiceError
+from norn_reconciler.model.inventory import Held, HeldState, Owned
 from norn_reconciler.model.records import Changes, Operation
 from norn_reconciler.model.secret import Credential
 from norn_reconciler.model.snapshots import SnapshotRecord, SnapshotRecords, Sources
@@ -27,10 +25,10 @@ from norn_reconciler.snapshots.choice import Choice
 from norn_reconciler.snapshots.clients import Client
 from norn_reconciler.snapshots.dump import dump, restore, tables
 from norn_reconciler.snapshots.folder import Folder, digest
+from norn_reconciler.snapshots.swap import Swapped, mark, record, swap, swapped
 from norn_reconciler.snapshots.work import own_database, size_words
 
 KIND = "restore"
-_AWAY = 1.0  # seconds between two looks at a server that does not answer
 
 
 def beside(database: str, operation: int) -> str:
@@ -42,11 +40,6 @@ def beside(database: str, operation: int) -> str:
 def agreed(app: AppName, live: Seen, record: SnapshotRecord, choice: Choice) -> str:
     """The digest of what a person agrees to: that copy, into that very database."""
     return mark(app, live.name, live.id, record.name, record.sha256, choice.as_json())
-
-
-def mark(*what: object) -> str:
-    """A digest for people to agree to."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +105,21 @@ class RestoreWork:
         row = Held("database", name, HeldState.CLAIMED, settings=marked)
         case = _Case(operation, subject, steps, database, credential, choice, owned, row)
         live = await self._databases().seen(database)
-        if live is not None and live.id == operation.arguments.get("made"):
-            return await self._kept(case, live)  # a predecessor came as far: it is to be said
+        if (done := swapped(operation.arguments, live)) is not None:
+            return await self._kept(case, done)
         if await self._brought(case):
             return await self._told(case)
-        known_as = owned["database", database].server_id
-        if live is not None and live.id == known_as and not live.open:
+        held = owned.get(("database", database))
+        if held is None:  # it has another name yet, or is somebody else's
+            raise NornError(f"{database} is not {subject.app.name}'s yet: see norn status")
+        if live is not None and live.id == held.server_id and not live.open:
             await self._databases().reopen(live)  # it was killed right before the swap
         live, copy = await self._checked(case, live)
         try:
             fresh = await self._made(case, copy)
             if choice.whole:
-                return await self._replaced(case, live, fresh)
+                done = await swap(self._databases(), live, fresh, self._now(), steps)
+                return await self._kept(case, done)
             text = await self._chosen(case, copy)
         except (NornError, OSError) as fault:
             # Whoever has the lease now makes one of the very same name.
@@ -182,33 +178,6 @@ class RestoreWork:
             )
         return fresh
 
-    async def _replaced(self, case: _Case, live: Seen, fresh: Seen) -> str:
-        """Both change places."""
-        at = self._now().replace(microsecond=0)
-        while await self._databases().seen(aside := trash.named(case.database, at)) is not None:
-            at += timedelta(seconds=1)  # two of one second
-        facts = {"made": fresh.id, "aside": aside, "at": at.isoformat()}
-        await case.steps.begin("swap", **facts)
-        try:
-            await self._databases().swap(live, fresh, aside)
-        except Unavailable:
-            found = await self._answer(case)
-            if found is None or found.id != fresh.id:
-                raise
-        arguments = {**case.operation.arguments, **facts}
-        case = replace(case, operation=replace(case.operation, arguments=arguments))
-        return await self._kept(case, replace(fresh, name=case.database))
-
-    async def _answer(self, case: _Case) -> Seen | None:
-        """What the live one is, as soon as anybody can tell: whether they have changed places
-        decides which of them may be dropped."""
-        while True:
-            await asyncio.sleep(_AWAY)
-            try:
-                return await self._databases().seen(case.database)
-            except Unavailable as away:
-                await case.steps.tell(f"waiting: {away}")
-
     async def _chosen(self, case: _Case, copy: _Copy) -> str:
         """Of a database that was made beside, some goes into the live one: all of it or nothing.
         pg_restore alone would leave out a table's indexes and keys."""
@@ -266,15 +235,12 @@ class RestoreWork:
         await case.steps.write(Changes(events=[self._event(case, text, "")]))
         return text
 
-    async def _kept(self, case: _Case, live: Seen) -> str:
-        """What norn_db says from now on, as both have changed places. What is done inside is done
-        anew by the lanes: the copy may be from before it."""
-        key, given = self._sources.key, case.operation.arguments
-        await case.steps.begin("record")
-        aside, at = str(given["aside"]), datetime.fromisoformat(str(given["at"]))
-        text = f"{live.name} is as in {given['snapshot']}; what was there is kept as {aside}"
-        event = self._event(case, text, aside)
-        await case.steps.write(replaced(case.subject, key, case.owned, live, aside, at, event))
+    async def _kept(self, case: _Case, done: Swapped) -> str:
+        """Both have changed places."""
+        name, given = done.live.name, case.operation.arguments
+        text = f"{name} is as in {given['snapshot']}; what was there is kept as {done.aside}"
+        event = self._event(case, text, done.aside)
+        await record(case.subject, self._sources.key, case.owned, done, event, case.steps)
         return text
 
     def _event(self, case: _Case, text: str, aside: str) -> Event:
@@ -302,28 +268,6 @@ class RestoreWork:
 
     async def _write(self, case: _Case, rows: Owned) -> None:
         await case.steps.write(Changes(inventory={(self._sources.key, case.app): rows}))
-
-
-def replaced(
-    subject: Subject, key: str, owned: Owned, live: Seen, aside: str, at: datetime, event: Event
-) -> Changes:
-    """What is written once both have changed places. owned: the rows from before."""
-    app = subject.app.name
-    return Changes(
-        inventory={(key, app): {**owned, **swapped(owned, live, aside, at)}},
-        services={(key, app): replace(subject.services[key], desired_digest=None)},
-        events=[event],
-    )
-
-
-def swapped(owned: Owned, live: Seen, aside: str, at: datetime) -> Mapping[ObjectKey, Held]:
-    """The rows of both once `live` has the place of what is called `aside` now."""
-    before = owned["database", live.name]
-    new = Held("database", live.name, HeldState.OWNED, before.origin, live.id)
-    old = replace(
-        before, name=aside, state=HeldState.RETAINED, settings=trash.settings(live.name, at)
-    )
-    return {new.key: new, old.key: old}
 
 
 async def known(records: SnapshotRecords, name: str) -> SnapshotRecord:

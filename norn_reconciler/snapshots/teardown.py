@@ -46,24 +46,15 @@ class _Case:
         listed = self.operation.arguments.get(what)
         for one in listed if isinstance(listed, list) else ():
             service, *key = map(str, one)
-            held = self.owned.get(service, {}).get((key[0], key[1]))
+            owned = self.owned.get(service, {})
+            held = owned.get((key[0], key[1]))
             if (
                 held is not None
                 and held.state is HeldState.RETAINED
                 and held.origin is Origin.MADE
-                and not self._wanted(service, held)
+                and not trash.asked(self.subject.app, service, held, owned)
             ):
                 yield service, held
-
-    def _wanted(self, service: str, held: Held) -> bool:
-        section = self.subject.app.sections.get(service)
-        if section is None:
-            return False
-        kept = section.held(self.app, held)
-        before = replace(held, name=held.settings.get(trash.FROM, held.name))
-        if before.key not in self.owned[service]:  # else another has its place, and stays
-            kept |= section.held(self.app, before)
-        return bool(kept & section.claims(self.app))
 
     async def put(
         self, service: str, gone: ObjectKey, instead: Held | None, *events: Event

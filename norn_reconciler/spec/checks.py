@@ -57,6 +57,14 @@ def _identity(report: Report, data: dict[str, Any]) -> None:
             ("app",),
         )
 
+    former = as_text(data.get("renamedFrom"))
+    if former is not None and not valid_app_name(former):
+        report.add(
+            "renamedFrom.format",
+            "renamedFrom is what the app was called before: lower-case letters, digits and hyphens",
+            ("renamedFrom",),
+        )
+
 
 def _role(report: Report, data: dict[str, Any]) -> None:
     role = data.get("role")

@@ -189,6 +189,12 @@ class Spec(Part):
     app: Text = Field(
         default="", description="unique app id", json_schema_extra={"pattern": APP_PATTERN}
     )
+    renamed_from: Text = Field(
+        default="",
+        alias="renamedFrom",
+        description="what the app was called before: it keeps its data under its new name",
+        json_schema_extra={"pattern": APP_PATTERN},
+    )
     role: Role | None = Field(default=None, description="what kind of app it is")
     core: bool = Field(default=False, description="part of Norn itself: not provisioned")
     port: Int | None = Field(

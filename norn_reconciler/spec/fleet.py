@@ -3,7 +3,7 @@ what a person should hear. Pure."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,11 +12,13 @@ from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.model.cron import Job
 from norn_reconciler.model.fleet import Fleet, Member, Refusal
 from norn_reconciler.model.migrations import Migration
+from norn_reconciler.model.moves import Move, carried_out
 from norn_reconciler.model.records import Generation, SpecRecord
 from norn_reconciler.model.text import printable
 from norn_reconciler.spec.claims import Claims, Loss, contest
 from norn_reconciler.spec.findings import Finding, Severity, errors, ordered
 from norn_reconciler.spec.load import Document, restore
+from norn_reconciler.spec.passing import passed
 from norn_reconciler.spec.rules import CHECKS, Rules
 from norn_reconciler.spec.scan import Scan
 from norn_reconciler.spec.shares import Inventory, Share, names, owned_names, shares
@@ -41,15 +43,17 @@ def settle(
     rules: Rules,
     inventory: Inventory | None = None,
     pinned: Mapping[AppName, Generation] | None = None,
+    busy: frozenset[AppName] = frozenset(),
 ) -> Settled:
     """Decide for every app. Nothing here depends on the order of files or apps.
 
     known: last good versions of the *active* apps. holders: app → names that its inventory rows
     keep (Section.held), of removed apps too. inventory: the rows themselves; None where norn_db was
     not asked, and each owner's word has to do. pinned: earlier versions that are in force for as
-    long as the file says what it said when a person put them there.
+    long as the file says what it said when a person put them there. busy: apps of which nothing
+    passes to another, or from one, since long work is at them.
     """
-    return _Settling(scan, known, holders, rules, inventory, pinned or {}).run()
+    return _Settling(scan, known, holders, rules, inventory, pinned or {}, busy).run()
 
 
 class _Settling:
@@ -63,6 +67,7 @@ class _Settling:
         rules: Rules,
         inventory: Inventory | None,
         pinned: Mapping[AppName, Generation],
+        busy: frozenset[AppName],
     ) -> None:
         self.scan = scan
         self.known = known
@@ -71,6 +76,10 @@ class _Settling:
         self.inventory = inventory
         self.pinned = pinned
         self.withheld: frozenset[Share] = frozenset()
+        self.busy = busy
+        self.renamed: Mapping[AppName, AppName] = {}
+        self.moves: tuple[Move, ...] = ()
+        self.stuck: set[AppName] = set()
         self.findings: list[Finding] = []
         self.members: dict[AppName, Member] = {}
         self.held_back: dict[AppName, str] = {}
@@ -92,7 +101,11 @@ class _Settling:
         for app, reason in sorted(refused.items()):
             if app in self.known:
                 self._keep(app, reason, rejected=reason)
+        for app in sorted(self.stuck):
+            self._not_renamed(app, asked[app])
         vanished = self._vanished()
+        if self.inventory is not None:
+            self.inventory = {**self.inventory, **carried_out(self.moves, self.inventory)[0]}
         self._share(vanished, asked)
         findings = ordered(self.findings)
         fleet = Fleet(
@@ -101,6 +114,7 @@ class _Settling:
             self.scan.folder,
             self._refused(findings),
             tuple(sorted(self.scan.settling)),
+            self.moves,
         )
         return Settled(fleet, findings, self.held_back, self.withheld)
 
@@ -206,7 +220,8 @@ class _Settling:
     ) -> dict[AppName, str]:
         """Apps that ask for a name which another has, or also asks for, and the first such name."""
         wanted = {app: _claims(document) for app, document in asked.items()}
-        holding = self._holding(asked, wanted, refused)
+        holders = self._passed(asked, wanted, refused)
+        holding = self._holding(asked, wanted, refused, holders)
         reasons: dict[AppName, str] = {}
         for app, losses in contest(wanted, holding).items():
             for loss in losses:
@@ -218,13 +233,50 @@ class _Settling:
                 )
         return reasons
 
-    def _holding(
+    def _passed(
         self, asked: Mapping[AppName, Document], wanted: Claims, refused: Mapping[AppName, str]
+    ) -> Claims:
+        """Who holds what, once what passes from one app to another has passed."""
+        renamed = self._renames(asked, refused)
+        usable = {app: claims for app, claims in wanted.items() if app not in refused}
+        busy = self.busy
+        free = {key: owned for key, owned in (self.inventory or {}).items() if key[1] not in busy}
+        found = passed(usable, renamed, self.holders, free, self.rules.sections)
+        self.moves = tuple(m for m in found.moves if m.taker not in busy)
+        self.renamed = found.renamed
+        self.stuck |= {new for old, new in renamed.items() if old not in found.renamed}
+        return found.held
+
+    def _renames(
+        self, asked: Mapping[AppName, Document], refused: Mapping[AppName, str]
+    ) -> Mapping[AppName, AppName]:
+        """What an app was called → its name now, where no file is, or may be, about the former."""
+        said = [(AppName(d.spec.renamed_from), a) for a, d in asked.items() if a not in refused]
+        count = Counter(old for old, _ in said)
+        return {
+            old: new
+            for old, new in said
+            if old
+            and count[old] == 1
+            and old not in asked.keys() | refused.keys()
+            and old in self.known.keys() | self.holders.keys()
+            and not self.busy & {old, new}
+            and self._held_by(old) is None
+        }
+
+    def _holding(
+        self,
+        asked: Mapping[AppName, Document],
+        wanted: Claims,
+        refused: Mapping[AppName, str],
+        holders: Claims,
     ) -> Claims:
         """The inventory's names, and those that norn once accepted though no server may have them
         yet: for as long as the app still wants them, and where nobody's inventory has them."""
         accepted: dict[AppName, frozenset[Claim]] = {}
         for app, record in self.known.items():
+            if app in self.renamed:
+                continue
             last = asked.get(app)
             if last is None or last.record.canonical != record.canonical:
                 last = self._restored(app)
@@ -232,12 +284,12 @@ class _Settling:
                 claims = wanted[app] if last is asked.get(app) else _claims(last)
                 if app in asked and app not in refused:
                     claims &= wanted[app]
-                accepted[app] = claims - self.holders.get(app, frozenset())
-        lost = contest(accepted, self.holders) if any(accepted.values()) else {}
+                accepted[app] = claims - holders.get(app, frozenset())
+        lost = contest(accepted, holders) if any(accepted.values()) else {}
         return {
-            app: self.holders.get(app, frozenset())
+            app: holders.get(app, frozenset())
             | (accepted.get(app, frozenset()) - {i.claim for i in lost.get(app, ()) if i.held})
-            for app in self.holders.keys() | accepted.keys()
+            for app in holders.keys() | accepted.keys()
         }
 
     def _loss(self, loss: Loss, asked: Mapping[AppName, Document]) -> str:
@@ -307,6 +359,16 @@ class _Settling:
             )
             self.members[reader] = replace(member, app=app)
         self.withheld = frozenset(share for found in withheld.values() for share in found)
+
+    def _not_renamed(self, app: AppName, document: Document) -> None:
+        former = document.spec.renamed_from
+        self._say(
+            "renamedFrom.unfollowed",
+            document,
+            ("renamedFrom",),
+            f"{app} has objects of its own where {former} has some: these stay {former}'s (norn "
+            f"describe {former})",
+        )
 
     def _no_reader(self, document: Document, key: str, owner: AppName, reader: AppName) -> None:
         why = (

@@ -48,6 +48,8 @@ CHECKS: Mapping[str, Severity] = {
     "spec.app.reserved": E,
     "spec.app.duplicate": W,
     "spec.app.conflict": E,
+    "renamedFrom.format": E,
+    "renamedFrom.unfollowed": W,
     "spec.role.required": E,
     "spec.role.invalid": E,
     "spec.claim.conflict": E,

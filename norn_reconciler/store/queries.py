@@ -223,6 +223,18 @@ PUT_MIGRATED = """
            done = excluded.done, snapshot = excluded.snapshot, error = excluded.error
 """
 
+# What is kept by an app's name and is its own whatever it is called.
+RENAME = """
+    WITH names AS (
+        SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(old text, new text)
+    ), snapshots AS (
+        UPDATE reconciler.snapshots AS s SET app = n.new FROM names AS n WHERE s.app = n.old
+    )
+    UPDATE reconciler.migrations AS m SET app = n.new FROM names AS n
+     WHERE m.app = n.old
+       AND NOT EXISTS (SELECT FROM reconciler.migrations AS o WHERE o.app = n.new)
+"""
+
 # paused: whoever set it has set it since we looked.
 PUT_CRONS = """
     MERGE INTO public.cron_states AS c

@@ -186,6 +186,8 @@ def _crons(epoch: int, changes: Changes) -> Iterable[tuple[str, Mapping[str, Any
 
 
 def _migrations(changes: Changes) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    if changes.renamed:
+        yield queries.RENAME, _rows({"old": o, "new": n} for o, n in changes.renamed.items())
     if changes.migrated:
         yield queries.PUT_MIGRATED, _rows(codec.migrated_row(m) for m in changes.migrated)
 

@@ -74,6 +74,23 @@ def held(norn: Here, app: str) -> dict[str, str]:
     return {row["name"]: row["state"] for row in rows}
 
 
+def known(norn: Norn, app: str) -> dict[str, str]:
+    """Its databases, and what the server calls each, as norn_db has it."""
+    rows = norn.rows(
+        "SELECT name, server_id FROM reconciler.inventory WHERE app = %s AND kind = 'database'", app
+    )
+    return {row["name"]: row["server_id"] for row in rows}
+
+
+def there(norn: Norn, app: str) -> dict[str, str]:
+    """And as the server has it."""
+    with psycopg.connect(norn.settings["NORN_POSTGRES_URL"], dbname="postgres") as conn:
+        rows = conn.execute(
+            "SELECT datname, oid::text FROM pg_database WHERE pg_get_userbyid(datdba) = %s", [app]
+        ).fetchall()
+    return dict(rows)
+
+
 BIG = """
     CREATE TABLE big AS SELECT n, md5(n::text) AS a, md5((n * 7)::text) || md5((n * 11)::text) AS b
       FROM generate_series(1, 400000) AS n;
@@ -373,11 +390,12 @@ def test_killed_at_each_step_one_whole_database_is_live_and_nothing_is_lost(
     for count, place in enumerate(PLACES, 1):
         one.put(count * 100)
         one.killed_at(place)
-        there = databases(norn, app)
-        asides = sorted(there.keys() - {database(app)})
-        assert len(asides) == count, (place, there)
-        assert all(f"{database(app)}.trash." in aside for aside in asides), (place, there)
-        assert held(norn, app) == {n: "owned" if o else "retained" for n, o in there.items()}
+        seen = databases(norn, app)
+        asides = sorted(seen.keys() - {database(app)})
+        assert len(asides) == count, (place, seen)
+        assert all(f"{database(app)}.trash." in aside for aside in asides), (place, seen)
+        assert held(norn, app) == {n: "owned" if o else "retained" for n, o in seen.items()}
+        assert known(norn, app) == there(norn, app), place
     until(lambda: norn.is_ready(app), told=norn.story)
     with psycopg.connect(norn.settings["NORN_POSTGRES_URL"], dbname="postgres") as conn:
         for aside in asides:

@@ -28,7 +28,9 @@ class Folder:
     reading: threading.Event = field(default_factory=threading.Event)
     read: threading.Event = field(default_factory=threading.Event)
 
-    def look(self, records: object, inventory: Mapping[tuple[str, AppName], Owned]) -> Fleet:
+    def look(
+        self, records: object, inventory: Mapping[tuple[str, AppName], Owned], busy: object
+    ) -> Fleet:
         self.reading.set()
         self.read.wait(30)
         self.withheld = ("box", A) not in inventory

@@ -212,6 +212,13 @@ class GrantAcl(EventsAction):
 
 
 @dataclass(frozen=True, slots=True)
+class TakeOverAcl(GrantAcl):
+    """On a topic that came from another app, which can use it still."""
+
+    effect: ClassVar[Effect] = Effect.HANDOVER
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteAcl(EventsAction):
     """Drift: an ACL on norn's principal that no spec ever asked for."""
 

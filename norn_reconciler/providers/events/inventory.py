@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin, Owned
+from norn_reconciler.model.moves import GIVER, configured
 from norn_reconciler.model.plan import Effect, Wanted
 from norn_reconciler.providers.events.acl import bears_norns_acls, granted_by_norn
 from norn_reconciler.providers.events.actions import AlterConfig, EventsAction, user_key
@@ -103,7 +104,9 @@ def _topic(
         return row if spec is not None else None
     server_id = state.topic_id or row.server_id
     if spec is not None:
-        settings = _settings(row.settings, spec, state, altered)
+        settings = _settings(configured(row), spec, state, altered)
+        if row.name in observed.late:
+            settings = {**settings, GIVER: row.settings[GIVER]}
         return replace(row, state=HeldState.OWNED, server_id=server_id, settings=settings)
     reachable = any(
         acl.type == "TOPIC" and acl.pattern == "LITERAL" and acl.name == row.name

@@ -8,6 +8,7 @@ from dataclasses import replace
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import Denied, ServiceError
 from norn_reconciler.model.inventory import ObjectKey
+from norn_reconciler.model.moves import configured, giver
 from norn_reconciler.model.plan import Wanted
 from norn_reconciler.providers.events.acl import (
     AclBinding,
@@ -87,8 +88,21 @@ async def observe(
                 for _, name in one.desired.withheld
                 if name in topics and name not in norn_topics
             ),
+            late=_late(one, by_principal),
         )
     return result
+
+
+def _late(wanted: Wanted[Desired], by_principal: Mapping[str, set[AclBinding]]) -> frozenset[str]:
+    return frozenset(
+        held.name
+        for held in wanted.owned.values()
+        if (before := giver(held)) is not None
+        and any(
+            acl.type == "TOPIC" and acl.pattern == "LITERAL" and acl.name == held.name
+            for acl in by_principal.get(principal(before), set()) - wanted.desired.readable_by
+        )
+    )
 
 
 def names_norn_user(wanted: Wanted[Desired]) -> bool:
@@ -121,7 +135,7 @@ def _config_keys(
     for one in wanted.values():
         for spec in one.desired.topics:
             held = one.owned.get((TOPIC, spec.name))
-            asked = {key for key, _ in spec.config} | set(held.settings if held else ())
+            asked = {key for key, _ in spec.config} | set(configured(held) if held else ())
             if asked and spec.name in topics:
                 keys[spec.name] = tuple(sorted(asked))
     return keys

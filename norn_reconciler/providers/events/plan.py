@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from norn_reconciler.model.inventory import HeldState, Origin
+from norn_reconciler.model.moves import configured
 from norn_reconciler.model.plan import Plan, Problem, Wanted
 from norn_reconciler.providers.events.acl import AclBinding, granted_by_norn, rules
 from norn_reconciler.providers.events.actions import (
@@ -20,6 +21,7 @@ from norn_reconciler.providers.events.actions import (
     GrowPartitions,
     RevokeAcl,
     SetPassword,
+    TakeOverAcl,
     acl_name,
     user_key,
 )
@@ -97,7 +99,7 @@ def _declared(wanted: Wanted[Desired], observed: Observed) -> Plan[EventsAction]
             )
         else:
             problems += topic_differs(spec, state, held)
-            actions += _topic_changes(spec, state, held.settings)
+            actions += _topic_changes(spec, state, configured(held))
     actions += _user(wanted, observed)
     actions += _acls(wanted, observed, strangers)
     problems += foreign_grants(desired.app, observed.foreign)
@@ -190,7 +192,8 @@ def _acls(
         if not (acl.type == "TOPIC" and acl.pattern == "LITERAL" and acl.name in strangers)
     }
     for rule in rules(want - observed.acls):
-        yield GrantAcl(ACL, acl_name(rule), rule)
+        late = rule.type == "TOPIC" and rule.pattern == "LITERAL" and rule.name in observed.late
+        yield (TakeOverAcl if late else GrantAcl)(ACL, acl_name(rule), rule)
     surplus = observed.acls - want - _of_lost_topics(wanted, observed, strangers)
     dropped = {acl for acl in surplus if _of_dropped_topic(acl, wanted)}
     for rule in rules(dropped):

@@ -259,6 +259,9 @@ class EventsSection(BaseModel):
         """Each topic by name and by the name brokers tell apart, and the app's own prefix."""
         return _topic_claims(*(topic.name for topic in self.topics)) | _prefix_claim(app)
 
+    def formerly(self, app: AppName) -> frozenset[Claim]:
+        return frozenset()
+
     def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         found: dict[AppName, set[ObjectKey]] = {}
         for topic in self.topics:
@@ -272,6 +275,10 @@ class EventsSection(BaseModel):
         if held.kind == TOPIC:
             return _topic_claims(held.name)
         return _prefix_claim(app) if held.kind == USER else frozenset()
+
+    @staticmethod
+    def passes(held: Held, renamed: bool) -> bool:
+        return held.kind == TOPIC
 
 
 def _topic_claims(*names: str) -> frozenset[Claim]:

@@ -73,7 +73,8 @@ class Observed:
     all that begin with its prefix. mechanisms: its SCRAM user's credentials, mechanism →
     iterations; empty when there is no such user. acls: all of its
     principal. foreign: bindings of others that reach its names. strangers: those of the withheld
-    topics that exist and that no app has an inventory row for.
+    topics that exist and that no app has an inventory row for. late: topics that came from another
+    app, which can use them still by more than this one's spec lets it.
     """
 
     topics: Mapping[str, TopicState] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class Observed:
     acls: frozenset[AclBinding] = frozenset()
     foreign: frozenset[AclBinding] = frozenset()
     strangers: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
 
 
 def same_value(wanted: str, found: str) -> bool:

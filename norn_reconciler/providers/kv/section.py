@@ -148,6 +148,9 @@ class KvSection(BaseModel):
         """Every key below the namespace."""
         return frozenset({_keys(self.namespace)})
 
+    def formerly(self, app: AppName) -> frozenset[Claim]:
+        return frozenset()
+
     def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return {}
 
@@ -155,6 +158,11 @@ class KvSection(BaseModel):
     def held(app: AppName, held: Held) -> frozenset[Claim]:
         """A namespace's keys stay the app's for as long as its row is there, retained or not."""
         return frozenset({_keys(held.name)}) if held.kind == NAMESPACE else frozenset()
+
+    @staticmethod
+    def passes(held: Held, renamed: bool) -> bool:
+        """Nobody else could tell whose the values in it were."""
+        return renamed and held.kind == NAMESPACE
 
 
 def _keys(namespace: str) -> Claim:

@@ -30,7 +30,7 @@ def revoke_membership(role: str, member: str, grantor: str) -> str:
 class Phase:
     """Order across a batch: what takes access away comes before what gives it.
 
-    RETURN: a database has its name again before anything is done to it by that name.
+    RENAME_ROLE, RENAME: roles and databases have their names before anything is done by those.
 
     JOIN precedes all, since the admin revokes as a member of the owner; SHUT follows OWN for the
     same reason. POWERS comes late: where only a superuser may do it, it is refused, and must not
@@ -38,8 +38,9 @@ class Phase:
     out (HARDEN), and before what may be refused for reasons of its own (EXTEND).
     """
 
+    RENAME_ROLE = 3
     JOIN = 5
-    RETURN = 7
+    RENAME = 7
     REVOKE = 10
     END_SESSIONS = 15
     ROLE = 20

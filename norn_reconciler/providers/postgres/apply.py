@@ -35,6 +35,7 @@ from norn_reconciler.providers.postgres.database_actions import (
     CreateExtension,
     DropInvalidDatabase,
     InsideAction,
+    RenameDatabase,
     SealDatabase,
 )
 from norn_reconciler.providers.postgres.faults import DUPLICATES, translate
@@ -45,15 +46,21 @@ from norn_reconciler.providers.postgres.reader_actions import (
     OpenToReaders,
 )
 from norn_reconciler.providers.postgres.remedies import remedy
-from norn_reconciler.providers.postgres.role_actions import CreateRole, JoinRole, SetPassword
+from norn_reconciler.providers.postgres.role_actions import (
+    CreateRole,
+    JoinRole,
+    RenameRole,
+    SetPassword,
+)
 from norn_reconciler.providers.postgres.state import INVALID, SERVICE
 
 _LOGINS = 8  # at once
 _WAVE = 16  # databases made before their logins begin
-_ALONE = (CreateDatabase, DropInvalidDatabase, InsideAction)  # not fit for a shared transaction
+# Not fit for a shared transaction.
+_ALONE = (RenameDatabase, CreateDatabase, DropInvalidDatabase, InsideAction)
 _WITNESSED = (CreateRole, CreateGroup)  # made with a comment that names their app
 # Without these, nothing that follows could succeed.
-_GROUND = (JoinRole, CreateRole)
+_GROUND = (RenameRole, JoinRole, RenameDatabase, CreateRole)
 # These make room or let somebody in, and need all that precedes them: not while anything that shuts
 # somebody out was refused.
 _OPENING = (
@@ -70,6 +77,7 @@ _ENTRY = (CreateDatabase, SealDatabase, AllowConnections, SetPassword)
 
 Verifiers = Mapping[Credential | None, str]
 Inside = Callable[[InsideAction, bool], Awaitable[None]]
+Rename = Callable[[RenameDatabase], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -125,12 +133,15 @@ class _Batch:
 
 
 class Applier:
-    """inside: does an InsideAction, logged in as the app (True: its role is fresh). login_proves:
-    that login goes the very way that apps are told to take."""
+    """inside: does an InsideAction, logged in as the app (True: its role is fresh). rename: does a
+    RenameDatabase. login_proves: that login goes the very way that apps are told to take."""
 
-    def __init__(self, client: AdminClient, inside: Inside, login_proves: bool) -> None:
+    def __init__(
+        self, client: AdminClient, inside: Inside, rename: Rename, login_proves: bool
+    ) -> None:
         self._client = client
         self._inside = inside
+        self._rename = rename
         self._login_proves = login_proves
         self._logins = asyncio.Semaphore(_LOGINS)
 
@@ -292,6 +303,9 @@ class Applier:
                     async with self._logins:
                         fence.check()
                         await self._inside(action, fresh)
+                case RenameDatabase():
+                    fence.check()
+                    await self._rename(action)
                 case DropInvalidDatabase():
                     await self._request(lambda session: _drop_invalid(session, action, fence))
                 case CreateDatabase():

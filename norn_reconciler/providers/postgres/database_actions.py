@@ -57,16 +57,30 @@ class RetainDatabase(PostgresAction):
 
 
 @dataclass(frozen=True, slots=True)
-class ReturnDatabase(PostgresAction):
-    """Gives a database that is in the trash its name back: its app asks for it again."""
+class RenameDatabase(PostgresAction):
+    """Gives a database the name that the spec has for it: it had another, or was in the trash.
 
-    aside: str
+    was: its name until now. oid: as the server has it, so that no other is taken for it. used:
+    somebody may be in it, who is sent away."""
 
-    verb: ClassVar[str] = "return"
-    phase: ClassVar[int] = Phase.RETURN
+    was: str
+    oid: int
+    used: bool = True
+
+    verb: ClassVar[str] = "rename"
+    phase: ClassVar[int] = Phase.RENAME
 
     def summary(self) -> str:
-        return f"ALTER DATABASE {quoted(self.aside)} RENAME TO {quoted(self.name)}"
+        ends = ", which ends its sessions" if self.used else ""
+        return f"ALTER DATABASE {quoted(self.was)} RENAME TO {quoted(self.name)}{ends}"
+
+    @property
+    def expected(self) -> str:
+        return self.name
+
+    @property
+    def found(self) -> str:
+        return self.was
 
 
 @dataclass(frozen=True, slots=True)

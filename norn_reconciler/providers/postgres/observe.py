@@ -15,11 +15,12 @@ from norn_reconciler.model.plan import Wanted
 from norn_reconciler.model.secret import CredentialMark, Secret
 from norn_reconciler.providers.postgres import reach, verifier
 from norn_reconciler.providers.postgres.client import AdminClient, Session
-from norn_reconciler.providers.postgres.ownership import held_databases
+from norn_reconciler.providers.postgres.ownership import held_databases, rename_source
 from norn_reconciler.providers.postgres.state import (
     COMMENT_PREFIX,
     GROUP,
     READER,
+    ROLE,
     Database,
     Desired,
     Grant,
@@ -188,8 +189,9 @@ class Observer:
 
 
 def _databases_of(case: Wanted[Desired]) -> set[str]:
-    names = {row.name for row in held_databases(case.owned)}
-    return names if case.desired.database is None else names | {case.desired.database}
+    name, source = case.desired.database, rename_source(case)
+    held = {row.name for row in held_databases(case.owned)}
+    return held | {one for one in (name, source) if one is not None}
 
 
 def _databases_seen(case: Wanted[Desired]) -> set[str]:
@@ -200,6 +202,7 @@ def _roles_of(case: Wanted[Desired]) -> set[str]:
     """Its own, its readers' and their group; also of readers that were let in before."""
     desired = case.desired
     roles, held = {desired.role, *desired.readers}, case.owned.get((GROUP, desired.group))
+    roles |= {row.name for row in case.owned.values() if row.kind in (ROLE, GROUP)}
     if held is not None:
         roles |= {key.removeprefix(READER) for key in held.settings if key.startswith(READER)}
     return roles | {desired.group} if desired.readers or held is not None else roles
@@ -364,7 +367,22 @@ def _observed(
             if name in coming or _is_of_app(read.roles.get(name), name)
         ),
         {name: read.databases[name] for name in case.desired.reads if name in read.databases},
+        _former(case, read),
     )
+
+
+def _former(case: Wanted[Desired], read: _Read) -> dict[str, Role]:
+    """Of an app with a new name, what is called after the former one still."""
+    names = (case.desired.role, case.desired.group)
+    found = {}
+    for row in case.owned.values():
+        role = read.roles.get(row.name)
+        if row.kind not in (ROLE, GROUP) or row.name in names or role is None:
+            continue
+        made = row.server_id is None and role.comment == role_comment(AppName(row.name))
+        if made or row.server_id == str(role.oid):
+            found[row.kind] = role
+    return found
 
 
 def _is_of_app(role: Role | None, app: AppName) -> bool:

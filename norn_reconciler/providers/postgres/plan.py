@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from norn_reconciler.model.plan import Plan, Problem, Wanted
 from norn_reconciler.providers.postgres import problems, sharing
@@ -18,21 +17,18 @@ from norn_reconciler.providers.postgres.database_actions import (
     LiftDatabaseLimit,
     ResetSetting,
     RetainDatabase,
-    ReturnDatabase,
     RevokeRight,
     SealDatabase,
     SetOwner,
     UnmarkTemplate,
 )
+from norn_reconciler.providers.postgres.naming import in_place, left_behind
 from norn_reconciler.providers.postgres.ownership import (
     Standing,
     database_standing,
-    held_databases,
     its_own,
     remembered,
-    returned,
     role_standing,
-    wanted_back,
 )
 from norn_reconciler.providers.postgres.role_actions import (
     CommentRole,
@@ -65,37 +61,17 @@ from norn_reconciler.providers.postgres.state import (
 
 def plan(wanted: Wanted[Desired], observed: Observed) -> Plan[PostgresAction]:
     """Actions ordered by phase. Objects that are not norn's are reported and never acted upon."""
+    renames, wanted, observed = in_place(wanted, observed)
     name = wanted.desired.database
     if name is None:
         actions, found = _removal(wanted, observed)
+        actions = [*renames, *actions]
     else:
-        back = _back(wanted, observed)
-        wanted, observed = returned(wanted, observed), _under_its_name(back, observed)
         actions, found = _provision(wanted, observed, name)
-        actions = [*back, *actions]
+        actions = [*renames, *actions]
         found = [*problems.out_of_reach(actions, observed), *found]
     ordered = sorted(actions, key=lambda action: action.phase)  # stable: the order within a phase
     return Plan(tuple(ordered), tuple(found))
-
-
-def _back(wanted: Wanted[Desired], observed: Observed) -> list[ReturnDatabase]:
-    """What brings a database out of the trash; nothing where it has its name already."""
-    row, name = wanted_back(wanted, observed), wanted.desired.database or ""
-    if row is None or name in observed.databases:
-        return []
-    there = observed.by_oid(row.server_id)
-    assert there is not None, "seen"
-    return [ReturnDatabase(DATABASE, name, there.name)]
-
-
-def _under_its_name(back: list[ReturnDatabase], observed: Observed) -> Observed:
-    """The server as it is once that is done: all else is planned for then."""
-    if not back:
-        return observed
-    action = back[0]
-    databases = dict(observed.databases)
-    databases[action.name] = replace(databases.pop(action.aside), name=action.name)
-    return replace(observed, databases=databases)
 
 
 def _removal(
@@ -273,9 +249,9 @@ def _shut_out(database: Database, desired: Desired) -> Iterator[PostgresAction]:
 
 def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Database]:
     """Databases that norn owns a row of, that are still the same ones, and not asked for now."""
-    for held in held_databases(wanted.owned):
+    for held in left_behind(wanted):
         database = observed.databases.get(held.name)
-        if held.name == wanted.desired.database or database is None:
+        if database is None:
             continue
         if held.server_id is None and not its_own(wanted, observed, database):
             continue

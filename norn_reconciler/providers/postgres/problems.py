@@ -8,14 +8,11 @@ from norn_reconciler.model import trash
 from norn_reconciler.model.plan import Effect, Problem, Severity, Wanted
 from norn_reconciler.providers.postgres.actions import PostgresAction, quoted, revoke_membership
 from norn_reconciler.providers.postgres.database_actions import SetOwner
-from norn_reconciler.providers.postgres.ownership import (
-    Standing,
-    group_standing,
-    held_databases,
-    recoverable,
-)
+from norn_reconciler.providers.postgres.inventory import recoverable
+from norn_reconciler.providers.postgres.naming import left_behind
+from norn_reconciler.providers.postgres.ownership import Standing, group_standing, rename_source
 from norn_reconciler.providers.postgres.remedies import remedy
-from norn_reconciler.providers.postgres.role_actions import JoinRole
+from norn_reconciler.providers.postgres.role_actions import JoinRole, RenameRole
 from norn_reconciler.providers.postgres.state import (
     APP_ROLE,
     BOOTSTRAP_OID,
@@ -63,11 +60,12 @@ def out_of_reach(actions: Sequence[PostgresAction], observed: Observed) -> Itera
     first = next((a for a in actions if a.kind == ROLE and a.effect is not Effect.REMOVAL), None)
     if role is not None and not role.ruled and first is not None:
         why = "is a superuser" if role.superuser else f"was not made by {server.admin}"
+        name = first.was if isinstance(first, RenameRole) else first.name
         yield Problem(
             Severity.BLOCKING,
             "Denied",
-            f"role {role.name} {why}, so {server.admin} may not alter it yet",
-            remedy(JoinRole(*first.key, server.admin, server.version), server.admin,
+            f"role {name} {why}, so {server.admin} may not alter it yet",
+            remedy(JoinRole(first.kind, name, server.admin, server.version), server.admin,
                    server.version, actions),
         )  # fmt: skip
     for action in actions:
@@ -138,6 +136,8 @@ def _blocking(
         )
     if database_is is Standing.MISSING:
         yield _missing(wanted, observed, name)
+    if database_is is Standing.AWAITED:
+        yield _awaited(wanted, observed, name)
 
 
 def _missing(wanted: Wanted[Desired], observed: Observed, name: str) -> Problem:
@@ -148,7 +148,8 @@ def _missing(wanted: Wanted[Desired], observed: Observed, name: str) -> Problem:
             Severity.BLOCKING,
             "Renamed",
             f"database {name} was renamed to {moved.name} on the server",
-            f"ALTER DATABASE {quoted(moved.name)} RENAME TO {quoted(name)}",
+            f"ALTER DATABASE {quoted(moved.name)} RENAME TO {quoted(name)}, or in the spec "
+            f"`database: {moved.name}` and `renamedFrom: {name}`",
         )
     how = "an interrupted DROP left it invalid" if moved is not None else "it is gone"
     return Problem(
@@ -157,6 +158,36 @@ def _missing(wanted: Wanted[Desired], observed: Observed, name: str) -> Problem:
         f"database {name} was there and {how}, with its data; it is not made again by itself",
         "restore it, or confirm the loss",
         (DATABASE, name),
+    )
+
+
+def _awaited(wanted: Wanted[Desired], observed: Observed, name: str) -> Problem:
+    """An empty one in its place would look as if the data were lost."""
+    source = rename_source(wanted) or ""
+    row, there = wanted.owned.get((DATABASE, source)), observed.databases.get(source)
+    if row is None and there is not None:
+        return Problem(
+            Severity.BLOCKING,
+            "Conflict",
+            f"database {name} is to be {source} by a new name, and {source}, owned by "
+            f"{there.owner}, is none of this app's",
+            f"name {source} in the spec and take it over (norn adopt {wanted.app}) before it is "
+            "renamed; or leave renamedFrom out: then a new, empty one is made",
+        )
+    if row is not None and observed.by_oid(row.server_id) is there and there is not None:
+        return Problem(
+            Severity.BLOCKING,
+            "Conflict",
+            f"an interrupted DROP left {name}, which {source} is to be called",
+            f"DROP DATABASE {quoted(name)}",
+        )
+    return Problem(
+        Severity.BLOCKING,
+        "DataMissing",
+        f"database {source}, which is to be renamed to {name}, was there and is gone, with its "
+        "data; an empty one is not made by itself",
+        "restore it, or confirm the loss",
+        (DATABASE, source),
     )
 
 
@@ -297,9 +328,9 @@ def _revoke(grant: Grant, database: Database) -> str:
 
 
 def _retained(wanted: Wanted[Desired], observed: Observed) -> Iterator[Problem]:
-    for row in held_databases(wanted.owned):
+    for row in left_behind(wanted):
         database = observed.databases.get(row.name)
-        if row.name == wanted.desired.database or database is None or trash.since(row):
+        if database is None or trash.since(row):
             continue
         if row.server_id is not None and row.server_id != str(database.oid):
             continue

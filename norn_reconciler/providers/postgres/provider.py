@@ -17,7 +17,7 @@ from norn_reconciler.model.ports import Fence
 from norn_reconciler.model.secret import Credential, Secret
 from norn_reconciler.model.snapshots import Source
 from norn_reconciler.model.stakes import Fact, Stake
-from norn_reconciler.providers.postgres import ownership
+from norn_reconciler.providers.postgres import inventory
 from norn_reconciler.providers.postgres import plan as planning
 from norn_reconciler.providers.postgres.actions import PostgresAction
 from norn_reconciler.providers.postgres.endpoint import Endpoint
@@ -121,6 +121,7 @@ class PostgresProvider:
             tuple(sorted(section.extensions)),
             tuple(sorted(set(section.readers) - {app.name})),
             tuple(sorted(app.readable.get(SERVICE, ()))),
+            section.renamed_from,
         )
 
     async def observe(
@@ -152,13 +153,13 @@ class PostgresProvider:
     def confirm(
         self, wanted: Wanted[Desired], observed: Observed, done: Sequence[PostgresAction]
     ) -> Owned:
-        return ownership.confirm(wanted, observed, done)
+        return inventory.confirm(wanted, observed, done)
 
     def adoptable(self, wanted: Wanted[Desired], observed: Observed) -> Owned:
-        return ownership.adoptable(wanted, observed)
+        return inventory.adoptable(wanted, observed)
 
     def recoverable(self, wanted: Wanted[Desired], observed: Observed, proven: bool) -> Owned:
-        return ownership.recoverable(wanted, observed, proven)
+        return inventory.recoverable(wanted, observed, proven)
 
     async def fits(
         self, app: App, observed: Observed, credentials: Sequence[Credential]

@@ -15,7 +15,12 @@ from norn_reconciler.providers.postgres.reader_actions import (
     DismissReader,
     OpenToReaders,
 )
-from norn_reconciler.providers.postgres.role_actions import CreateRole, DropPower, RevokeMembership
+from norn_reconciler.providers.postgres.role_actions import (
+    CreateRole,
+    DropPower,
+    RenameRole,
+    RevokeMembership,
+)
 from norn_reconciler.providers.postgres.state import DATABASE
 
 
@@ -37,6 +42,8 @@ def remedy(
             )
         case HardenSchema() | OpenToReaders():
             what = f"GRANT CONNECT ON DATABASE {quoted(action.name)} TO {quoted(action.owner)}"
+        case RenameRole():
+            what = take_over(action.was, admin, version)
         case RevokeMembership() | DismissReader() | DropPower():
             what = action.summary()
         case _ if action.kind == DATABASE:

@@ -15,7 +15,6 @@ from norn_reconciler.providers.postgres.database_actions import (
     LiftDatabaseLimit,
     ResetSetting,
     RetainDatabase,
-    ReturnDatabase,
     RevokeRight,
     SealDatabase,
     SetOwner,
@@ -33,6 +32,7 @@ from norn_reconciler.providers.postgres.role_actions import (
     DisableLogin,
     EndSessions,
     JoinRole,
+    RenameRole,
     RevokeMembership,
     SetAttribute,
     SetPassword,
@@ -107,10 +107,12 @@ def _(action: AdmitReader, version: int, verifier: str) -> list[Composed]:
 
 
 @statements.register
-def _(action: ReturnDatabase, version: int, verifier: str) -> list[Composed]:
-    """Nobody can be in it: it is shut."""
-    named = SQL("ALTER DATABASE {} RENAME TO {}")
-    return [named.format(Identifier(action.aside), Identifier(action.name))]
+def _(action: RenameRole, version: int, verifier: str) -> list[Composed]:
+    role = Identifier(action.name)
+    return [
+        SQL("ALTER ROLE {} RENAME TO {}").format(Identifier(action.was), role),
+        SQL("COMMENT ON ROLE {} IS {}").format(role, Literal(action.comment)),
+    ]
 
 
 @statements.register

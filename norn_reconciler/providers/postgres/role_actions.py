@@ -16,6 +16,31 @@ from norn_reconciler.providers.postgres.actions import (
 
 
 @dataclass(frozen=True, slots=True)
+class RenameRole(PostgresAction):
+    """Gives a role, and the comment that tells whose it is, the app's new name. Whatever it owns
+    and may do stays its own, and who is logged in as it stays so.
+
+    was: its name until now."""
+
+    was: str
+    comment: str
+
+    verb: ClassVar[str] = "rename"
+    phase: ClassVar[int] = Phase.RENAME_ROLE
+
+    def summary(self) -> str:
+        return f"ALTER ROLE {quoted(self.was)} RENAME TO {quoted(self.name)}"
+
+    @property
+    def expected(self) -> str:
+        return self.name
+
+    @property
+    def found(self) -> str:
+        return self.was
+
+
+@dataclass(frozen=True, slots=True)
 class RevokeMembership(PostgresAction):
     """Takes one norn app's role out of another's."""
 

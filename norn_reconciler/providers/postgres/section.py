@@ -18,6 +18,7 @@ from norn_reconciler.model.snapshots import Habit
 from norn_reconciler.providers.postgres.state import DATABASE, MAX_NAME, group_name
 
 _CHECK = "services.postgres.database"
+_RENAMED = "services.postgres.renamedFrom"
 _READERS = "services.postgres.readers"
 _SNAPSHOTS = "services.postgres.snapshots"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -95,6 +96,17 @@ def _database_name(name: object) -> object:
     return name
 
 
+def _former_name(name: object) -> object:
+    if not isinstance(name, str):
+        return name  # the type check that follows has the word
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME or refused_database(name) is not None:
+        raise PydanticCustomError(
+            f"{_RENAMED}.format", "{name} is no name that a database of this app can have had",
+            {"name": name},
+        )  # fmt: skip
+    return name
+
+
 def _extensions(value: object) -> object:
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
         return value  # the type check that follows has the word
@@ -169,6 +181,12 @@ class PostgresSection(BaseModel):
         description="name of the app's own database",
         json_schema_extra={"pattern": f"^{_NAME.pattern}$", "maxLength": MAX_NAME},
     )
+    renamed_from: Annotated[str | None, BeforeValidator(_former_name)] = Field(
+        None,
+        alias="renamedFrom",
+        description="what the database was called before: it is renamed, with all that is in it",
+        json_schema_extra={"pattern": f"^{_NAME.pattern}$", "maxLength": MAX_NAME},
+    )
     migrations: str | None = Field(None, description="folder of the app's migrations")
     connections: int = Field(
         50, ge=1, le=_MAX_CONNECTIONS, description="how many connections the app may hold at once"
@@ -203,6 +221,10 @@ class PostgresSection(BaseModel):
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("postgres.database", self.database)})
 
+    def formerly(self, app: AppName) -> frozenset[Claim]:
+        source = self.renamed_from
+        return frozenset() if source is None else frozenset({Claim("postgres.database", source)})
+
     def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return {AppName(r): frozenset({(DATABASE, self.database)}) for r in self.readers}
 
@@ -212,3 +234,8 @@ class PostgresSection(BaseModel):
         if held.kind == DATABASE:
             return frozenset({Claim("postgres.database", held.name)})
         return frozenset()
+
+    @staticmethod
+    def passes(held: Held, renamed: bool) -> bool:
+        """What is inside is owned by the app's role, which can have another name."""
+        return renamed

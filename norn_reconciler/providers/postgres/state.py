@@ -49,6 +49,7 @@ class Desired:
 
     connections: how many the role may hold at once. temp_file_limit: as ALTER ROLE takes it.
     readers: apps that may read the database. reads: others' databases that this app may read.
+    renamed_from: what the database was called before, where it is to keep its data.
     """
 
     role: str
@@ -59,6 +60,7 @@ class Desired:
     extensions: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    renamed_from: str | None = None
 
     @property
     def group(self) -> str:
@@ -194,7 +196,8 @@ class Observed:
 
     group: the role whose members read the app's database. readers: those of the wanted readers
     that have a role which bears norn's witness, or are to get one in the same batch. readable:
-    others' databases that the app is to read, by name.
+    others' databases that the app is to read, by name. former: its role and group, by kind, that
+    still have the name which their rows say.
     """
 
     server: Server
@@ -203,6 +206,7 @@ class Observed:
     group: Role | None = None
     readers: frozenset[str] = frozenset()
     readable: Mapping[str, Database] = field(default_factory=dict)
+    former: Mapping[str, Role] = field(default_factory=dict)
 
     def by_oid(self, oid: str | None) -> Database | None:
         """The database with that recorded id, whatever it is called now."""

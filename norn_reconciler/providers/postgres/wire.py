@@ -21,7 +21,7 @@ from norn_reconciler.model.snapshots import Source
 from norn_reconciler.providers.postgres import blame, diagnose, login, survey, verifier, weigh
 from norn_reconciler.providers.postgres.apply import Applier
 from norn_reconciler.providers.postgres.client import AdminClient, Session, session_name
-from norn_reconciler.providers.postgres.database_actions import InsideAction
+from norn_reconciler.providers.postgres.database_actions import InsideAction, RenameDatabase
 from norn_reconciler.providers.postgres.endpoint import Endpoint
 from norn_reconciler.providers.postgres.faults import translate
 from norn_reconciler.providers.postgres.observe import Observer
@@ -93,7 +93,18 @@ class Wire:
         self.client = AdminClient(way.url, self._name, way.seconds)
         self.whole = WholeDatabases(way.url, self._name, way.seconds)
         self.observer = Observer(self.client, way.users)
-        self.applier = Applier(self.client, self._inside, way.apps == way.admin)
+        self.applier = Applier(self.client, self._inside, self._rename, way.apps == way.admin)
+
+    async def _rename(self, action: RenameDatabase) -> None:
+        """Whoever is in it is sent away; one that is shut stays so."""
+        seen = await self.whole.seen(action.was)
+        if seen is None or seen.id != str(action.oid):
+            raise Rejected(
+                SERVICE,
+                f"database {action.was} is not the one that it was a moment ago",
+                object=action.was,
+            )
+        await self.whole.rename(seen, action.name, open=seen.open)
 
     async def _inside(self, action: InsideAction, fresh: bool) -> None:
         """By the admin's way in: the advertised one may be a pooler, or not be reachable here."""

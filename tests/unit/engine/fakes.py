@@ -29,8 +29,15 @@ class Box:
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset(Claim("box", name) for name in self.names)
 
+    def formerly(self, app: AppName) -> frozenset[Claim]:
+        return frozenset()
+
     def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return {AppName(r): frozenset(("box", name) for name in self.names) for r in self.readers}
+
+    @staticmethod
+    def passes(held: Held, renamed: bool) -> bool:
+        return False
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from norn_reconciler.engine.guard import RECENT, Limits, Removals
+from norn_reconciler.engine.guard import RECENT, Gated, Limits, Removals, gate
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.fleet import Folder
+from norn_reconciler.model.plan import Plan
+from norn_reconciler.providers.events.acl import AclRule
+from norn_reconciler.providers.events.actions import GrantAcl, RevokeAcl, TakeOverAcl
 from norn_reconciler.settings import Settings
 
 
@@ -51,3 +54,14 @@ def test_steps_count_together_until_they_are_old() -> None:
     # By then the three are gone, and one more vanishes.
     assert soon.judge([fourth], {}, 7, Folder.OK, RECENT - 1) is not None
     assert late.judge([fourth], {}, 7, Folder.OK, RECENT + 1) is None
+
+
+RULE = AclRule("User:a", "TOPIC", "t", "LITERAL", "*", "ALLOW", ("READ",))
+
+
+def test_what_waits_for_another_app_waits_whatever_the_date() -> None:
+    grant, take, revoke = (kind("acl", "t", RULE) for kind in (GrantAcl, TakeOverAcl, RevokeAcl))
+    plan = Plan((revoke, grant, take))
+    assert gate(plan, True) == Gated(Plan((revoke, grant)), 0, ("t",))
+    assert gate(plan, False) == Gated(Plan((grant,)), 1, ("t",))
+    assert gate(Plan((grant,)), False) == Gated(Plan((grant,)))

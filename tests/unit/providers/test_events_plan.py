@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.inventory import Held, HeldState, ObjectKey, Origin, Owned
+from norn_reconciler.model.moves import GIVER
 from norn_reconciler.model.plan import Effect, Plan, Severity, Wanted
 from norn_reconciler.model.secret import Credential, CredentialMark, Secret
 from norn_reconciler.providers.events import EventsProvider, EventsSection
@@ -26,6 +27,7 @@ from norn_reconciler.providers.events.actions import (
     GrowPartitions,
     RevokeAcl,
     SetPassword,
+    TakeOverAcl,
 )
 from norn_reconciler.providers.events.state import (
     ConfigValue,
@@ -604,3 +606,21 @@ def test_any_state_converges_in_one_plan(
     # What the spec never named is as it was.
     for name in topics.keys() - specs.keys():
         assert settled.topics[name] == topics[name]
+
+
+def test_a_topic_that_came_from_another_app_is_used_only_once_that_one_cannot() -> None:
+    row = Held("topic", "in", server_id="id-in", settings={GIVER: "giver"})
+    want = wanted("in", owned={**OWNED, row.key: row})
+    taken = [acl for acl in wanted_acls(APP, ["in"]) if acl.name != "in"]
+    waiting = server(acls=taken, late=frozenset({"in"}))
+    found = PROVIDER.plan(want, waiting)
+    assert {type(action) for action in found.actions} == {TakeOverAcl}
+    kept = PROVIDER.confirm(want, waiting, ())
+    assert kept[row.key].settings == {GIVER: "giver"}, "until it is over"
+    gone = server(acls=taken)
+    now = PROVIDER.plan(want, gone)
+    assert {type(action) for action in now.actions} == {GrantAcl}
+    assert summaries(now) == summaries(found)
+    assert PROVIDER.confirm(want, gone, ())[row.key].settings == {}
+    # What it has by now it keeps, whatever is seen of the other one.
+    assert PROVIDER.plan(want, server(late=frozenset({"in"}))).actions == ()

@@ -67,7 +67,7 @@ async def done(client: Client, *plan: PostgresAction) -> Applied:
     async def inside(_: Any, __: bool) -> None:
         pass
 
-    applier = Applier(client, inside, True)  # type: ignore[arg-type]
+    applier = Applier(client, inside, inside, True)  # type: ignore[arg-type]
     fence: Any = SimpleNamespace(check=lambda: None)
     return (await applier.apply({APP: plan}, fence))[APP]
 

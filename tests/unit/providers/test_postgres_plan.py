@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from norn_reconciler.model import trash
 from norn_reconciler.model.app import App, AppName
 from norn_reconciler.model.inventory import Held, HeldState, Origin, Owned
 from norn_reconciler.model.plan import Effect, Plan, Severity, Wanted
@@ -21,7 +23,12 @@ from norn_reconciler.providers.postgres import (
     role_actions,
 )
 from norn_reconciler.providers.postgres.actions import PostgresAction, quoted
-from norn_reconciler.providers.postgres.ownership import adoptable, confirm
+from norn_reconciler.providers.postgres.database_actions import (
+    CreateDatabase,
+    RenameDatabase,
+    RetainDatabase,
+)
+from norn_reconciler.providers.postgres.inventory import adoptable, confirm
 from norn_reconciler.providers.postgres.plan import plan
 from norn_reconciler.providers.postgres.provider import PostgresProvider
 from norn_reconciler.providers.postgres.remedies import remedy
@@ -290,7 +297,7 @@ groups = st.none() | st.builds(
             st.booleans(),
         ),
         max_size=3,
-    ),
+    ).map(lambda found: frozenset({(m.member, m.grantor): m for m in found}.values())),
 )
 databases = st.builds(
     Database,
@@ -341,10 +348,17 @@ rows = (
     )
 )
 states = st.tuples(
-    st.sampled_from([DESIRED, EMPTY, replace(DESIRED, readers=("shop",), reads=("their_db",))]),
+    st.sampled_from(
+        [
+            DESIRED,
+            EMPTY,
+            replace(DESIRED, readers=("shop",), reads=("their_db",)),
+            replace(DESIRED, renamed_from="old_db"),
+        ]
+    ),
     st.lists(rows, max_size=3).map(lambda found: {row.key: row for row in found}),
     roles,
-    st.lists(databases, max_size=2),
+    st.lists(databases, max_size=2, unique_by=(lambda d: d.name, lambda d: d.oid)),
     st.sampled_from([None, MARK]),
     groups,
     st.frozensets(st.just("shop")),
@@ -374,15 +388,106 @@ def test_whatever_is_seen_the_plan_is_sane(
     assert "geheim" not in repr(found)
     if desired is EMPTY:
         assert not any(a.effect is Effect.CREATE for a in found.actions)
+    renames = [a for a in found.actions if isinstance(a, RenameDatabase)]
+    of = {held.server_id for held in owned.values() if held.kind == "database"}
+    assert all(a.was in look.databases and {str(a.oid), None} & of for a in renames)
+    if (row := owned.get(("database", "old_db"))) is not None and row.server_id is not None:
+        made = [a.name for a in found.actions if isinstance(a, CreateDatabase)]
+        assert desired.renamed_from is None or made == []
+        shut = [a.name for a in found.actions if isinstance(a, RetainDatabase)]
+        assert desired.renamed_from is None or shut == [] or ("database", DB) in owned
     for action in found.actions:
         # What is there and in no row is touched in one case only: a leftover without data.
         if action.effect is not Effect.CREATE and action.key not in owned:
             fresh = {a.key for a in found.actions if a.effect is Effect.CREATE}
-            assert action.key in fresh
+            known = {("database", d.name) for d in seen if str(d.oid) in of}
+            assert action.key in fresh | known | {a.key for a in renames}
         assert remedy(action, "norn_admin", 180000)
     once = confirm(want, look, found.actions)
     assert confirm(replace(want, owned=once), look, ()) == once
-    assert set(once) <= set(owned)
+    assert len(once) <= len(owned)
+    assert set(once) <= set(owned) | {("database", DB)}
+
+
+def named(**more: Any) -> Desired:
+    return replace(DESIRED, database="post_db", **more)
+
+
+POST = replace(DATABASE, name="post_db")
+
+
+def test_a_database_with_a_new_name_is_renamed_and_all_else_planned_for_it_as_it_is_then() -> None:
+    want = wanted(named(renamed_from=DB))
+    seen = observed(ROLE, replace(DATABASE, is_template=True))
+    found = plan(want, seen)
+    assert shown(found) == [
+        f"ALTER DATABASE {DB} RENAME TO post_db, which ends its sessions",
+        "ALTER DATABASE post_db IS_TEMPLATE false",
+    ]
+    assert found.problems == ()
+    rows = confirm(want, observed(ROLE, POST), found.actions)
+    assert set(rows) == {("role", APP), ("database", "post_db")}
+    assert rows["database", "post_db"].server_id == "20"
+    assert rows["database", "post_db"].settings == {HARDENED: "x", trash.FORMER: DB}
+
+
+def test_a_rename_that_nobody_could_write_down_is_done() -> None:
+    want = wanted(named(renamed_from=DB))
+    assert plan(want, observed(ROLE, POST)) == Plan()
+    assert ("database", "post_db") in confirm(want, observed(ROLE, POST), ())
+
+
+def test_a_spec_that_goes_back_to_a_former_name_means_the_same_data() -> None:
+    row = Held("database", "post_db", server_id="20", settings={HARDENED: "x", trash.FORMER: DB})
+    want = wanted(DESIRED, {("role", APP): OWNED["role", APP], row.key: row})
+    back = f"ALTER DATABASE post_db RENAME TO {DB}, which ends its sessions"
+    assert shown(plan(want, observed(ROLE, POST))) == [back]
+    assert set(confirm(want, CONVERGED, ())) == set(OWNED)
+
+
+def test_what_was_put_aside_under_the_former_name_goes_with_it() -> None:
+    aside = replace(DATABASE, name=f"{DB}.trash.20260131T080000", oid=7, allow_connections=False)
+    at = datetime(2026, 1, 31, 8, tzinfo=UTC)
+    row = Held("database", aside.name, HeldState.RETAINED, server_id="7",
+               settings=trash.settings(DB, at))  # fmt: skip
+    want = wanted(named(renamed_from=DB), {**OWNED, row.key: row})
+    rows = confirm(want, observed(ROLE, POST, aside), ())
+    assert rows[row.key].settings[trash.FROM] == "post_db"
+    # And is what has the name again once the other is gone.
+    only = {key: held for key, held in rows.items() if key != ("database", "post_db")}
+    back = plan(wanted(named(renamed_from=DB), only), observed(ROLE, aside))
+    assert f'ALTER DATABASE "{aside.name}" RENAME TO post_db' in shown(back)
+
+
+@pytest.mark.parametrize(
+    ("owned", "seen", "reason"),
+    [
+        pytest.param(OWNED, (), "DataMissing", id="it-is-gone"),
+        pytest.param(OWNED, (replace(DATABASE, oid=21),), "DataMissing", id="another-in-its-place"),
+        pytest.param({("role", APP): OWNED["role", APP]}, (DATABASE,), "Conflict", id="not-norns"),
+    ],
+)
+def test_no_empty_database_is_made_in_the_place_of_one_that_cannot_be_renamed(
+    owned: Owned, seen: tuple[Database, ...], reason: str
+) -> None:
+    want = wanted(named(renamed_from=DB), owned)
+    found = plan(want, observed(ROLE, *seen))
+    assert (found.actions, found.problems[0].reason) == ((), reason)
+    assert confirm(want, observed(ROLE, *seen), ()) == owned
+
+
+def test_neither_is_touched_while_somebody_else_has_the_new_name() -> None:
+    other = Database("post_db", 99, "alice")
+    found = plan(wanted(named(renamed_from=DB)), observed(ROLE, DATABASE, other))
+    assert (found.actions, found.problems[0].reason) == ((), "Conflict")
+    assert len(found.problems) == 1
+
+
+def test_a_rename_that_is_done_says_nothing_of_who_has_the_former_name_now() -> None:
+    row = Held("database", "post_db", server_id="20", settings={HARDENED: "x", trash.FORMER: DB})
+    want = wanted(named(renamed_from=DB), {("role", APP): OWNED["role", APP], row.key: row})
+    strangers = Database(DB, 99, "alice")
+    assert plan(want, observed(ROLE, POST, strangers)) == Plan()
 
 
 def test_last_door_for_reserved_names() -> None:
@@ -436,6 +541,7 @@ def test_every_action_is_rendered_or_done_alone() -> None:
     alone = {
         PostgresAction,
         database_actions.CreateDatabase,
+        database_actions.RenameDatabase,
         database_actions.DropInvalidDatabase,
         database_actions.InsideAction,
         database_actions.HardenSchema,
@@ -550,3 +656,46 @@ def test_who_reaches_a_role_through_somebody_else() -> None:
         observed(replace(ROLE, reached_by=frozenset({replace(reach, mends=True)})), DATABASE),
     )
     assert mended == Plan()
+
+
+def test_an_apps_roles_get_its_new_name_and_nothing_else_is_touched() -> None:
+    was = Role("old-agent", 110, connection_limit=50, settings={"temp_file_limit": "1GB"},
+               comment="norn: app old-agent", sessions=1)  # fmt: skip
+    group = Role("old-agent.readers", 30, login=False, comment="norn: app old-agent")
+    database = Database(
+        DB,
+        20,
+        "old-agent",
+        grants=frozenset({Grant("old-agent.readers", "CONNECT", "old-agent", True)}),
+        sessions={"old-agent": 1},
+        promised={"old-agent.readers": 3},
+    )
+    rows = {
+        ("role", "old-agent"): Held("role", "old-agent", server_id="110"),
+        ("group", "old-agent.readers"): Held("group", "old-agent.readers", server_id="30"),
+        ("database", DB): OWNED["database", DB],
+    }
+    look = replace(observed(None, database), former={"role": was, "group": group})
+    want = wanted(replace(DESIRED, readers=()), rows)
+    found = plan(want, look)
+    assert shown(found) == [
+        'ALTER ROLE "old-agent" RENAME TO "mail-agent"',
+        'ALTER ROLE "old-agent.readers" RENAME TO "mail-agent.readers"',
+    ]
+    assert found.problems == ()
+    assert set(confirm(want, look, ())) == set(rows), "before it is done"
+    after = observed(
+        replace(was, name=APP, comment=f"norn: app {APP}"), replace(DATABASE, sessions={APP: 1})
+    )
+    done = confirm(want, after, found.actions)
+    assert ("role", APP) in done
+    assert ("role", "old-agent") not in done
+
+
+def test_a_role_of_the_new_name_that_is_somebodys_stops_it() -> None:
+    was = Role("old-agent", 110, comment="norn: app old-agent")
+    rows = {("role", "old-agent"): Held("role", "old-agent", server_id="110")}
+    look = replace(observed(replace(ROLE, oid=9, comment=None)), former={"role": was})
+    found = plan(wanted(DESIRED, rows), look)
+    assert (found.actions, found.problems[0].reason) == ((), "Conflict")
+    assert confirm(wanted(DESIRED, rows), look, ()) == rows

@@ -56,6 +56,12 @@ def test_a_bad_database_has_its_check_and_place(database: str | None, check: str
     assert findings({"database": database}) == expected
 
 
+@pytest.mark.parametrize("name", ["", "a b", "x" * 64, "postgres", "pg_x", "norn_db"])
+def test_what_no_database_of_an_app_can_have_been_called(name: str) -> None:
+    expected = [("services.postgres.renamedFrom.format", ("renamedFrom",))]
+    assert findings({"database": "mail_db", "renamedFrom": name}) == expected
+
+
 @pytest.mark.parametrize("reader", ["Shop", "a.b", "", "-a", "a_b"])
 def test_a_reader_is_an_apps_name(reader: str) -> None:
     found = findings({"database": "x", "readers": ["shop", reader]})

@@ -13,7 +13,7 @@ from norn_reconciler.model.plan import Effect, Plan, Severity, Wanted
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.providers.postgres import render
 from norn_reconciler.providers.postgres.actions import Phase
-from norn_reconciler.providers.postgres.ownership import adoptable, confirm
+from norn_reconciler.providers.postgres.inventory import adoptable, confirm
 from norn_reconciler.providers.postgres.plan import plan
 from norn_reconciler.providers.postgres.provider import PostgresProvider
 from norn_reconciler.providers.postgres.reader_actions import AdmitReader

@@ -14,7 +14,7 @@ from norn_reconciler.providers.events.provider import EventsProvider
 from norn_reconciler.providers.kv import inventory as kv_rows
 from norn_reconciler.providers.kv.rules import app_rules
 from norn_reconciler.providers.kv.state import USER
-from norn_reconciler.providers.postgres import ownership
+from norn_reconciler.providers.postgres import inventory
 from norn_reconciler.providers.postgres.state import INVALID
 from tests.unit.providers import test_events_plan as events
 from tests.unit.providers import test_kv_plan as kv
@@ -30,17 +30,17 @@ def origins(rows: Owned) -> dict[tuple[str, str], Origin]:
 
 def test_a_role_by_its_comment_or_its_password_and_what_it_owns() -> None:
     lost = postgres.wanted(owned={})
-    rows = ownership.recoverable(lost, postgres.CONVERGED, False)
+    rows = inventory.recoverable(lost, postgres.CONVERGED, False)
     assert origins(rows) == {ROLE: Origin.ADOPTED, DATABASE: Origin.ADOPTED}
     assert {row.server_id for row in rows.values()} == {"110", "20"}
     bare = postgres.observed(replace(postgres.ROLE, comment=None), postgres.DATABASE)
-    assert ownership.recoverable(lost, bare, False) == {}
-    assert origins(ownership.recoverable(lost, bare, True)) == {
+    assert inventory.recoverable(lost, bare, False) == {}
+    assert origins(inventory.recoverable(lost, bare, True)) == {
         ROLE: Origin.MADE,
         DATABASE: Origin.ADOPTED,
     }
     other = postgres.observed(replace(postgres.ROLE, comment="norn: app other"))
-    assert ownership.recoverable(lost, other, False) == {}
+    assert inventory.recoverable(lost, other, False) == {}
 
 
 def test_a_group_of_readers_by_its_comment_whatever_became_of_the_owner() -> None:
@@ -49,12 +49,12 @@ def test_a_group_of_readers_by_its_comment_whatever_became_of_the_owner() -> Non
     lost = postgres.wanted(desired, {}, applied=None)
     group = postgres.Role(f"{postgres.APP}.readers", 111, comment=postgres.ROLE.comment)
     seen = replace(postgres.observed(None), group=group)
-    assert set(ownership.recoverable(lost, seen, False)) == {("group", group.name)}
+    assert set(inventory.recoverable(lost, seen, False)) == {("group", group.name)}
     blocked = postgres.plan(lost, seen).blocked
     assert blocked is not None
     assert blocked.remedy.startswith("norn recover mail-agent")
     theirs = replace(seen, group=replace(group, comment=None))
-    assert ownership.recoverable(lost, theirs, False) == {}
+    assert inventory.recoverable(lost, theirs, False) == {}
     blocked = postgres.plan(lost, theirs).blocked
     assert blocked is not None
     assert blocked.remedy == (
@@ -72,26 +72,26 @@ def test_a_group_of_readers_by_its_comment_whatever_became_of_the_owner() -> Non
 )
 def test_a_database_of_another_owner_or_half_dropped_is_not_taken(database) -> None:
     seen = postgres.observed(postgres.ROLE, database)
-    assert set(ownership.recoverable(postgres.wanted(owned={}), seen, True)) == {ROLE}
+    assert set(inventory.recoverable(postgres.wanted(owned={}), seen, True)) == {ROLE}
 
 
 def test_rows_whose_ids_no_longer_fit_are_not_taken_over() -> None:
     role = replace(postgres.ROLE, oid=11, comment=None)
     seen = postgres.observed(role, replace(postgres.DATABASE, oid=21))
     for proven in (False, True):
-        assert ownership.recoverable(postgres.wanted(), seen, proven) == {}
+        assert inventory.recoverable(postgres.wanted(), seen, proven) == {}
 
 
 def test_a_database_that_an_older_norn_db_does_not_know() -> None:
     known = {ROLE: postgres.OWNED[ROLE]}
     wanted = postgres.wanted(owned=known)
-    assert set(ownership.recoverable(wanted, postgres.CONVERGED, False)) == {DATABASE}
+    assert set(inventory.recoverable(wanted, postgres.CONVERGED, False)) == {DATABASE}
     blocked = postgres.plan(wanted, postgres.CONVERGED).blocked
     assert blocked is not None
     assert blocked.remedy.startswith("norn recover mail-agent")
-    assert ownership.recoverable(postgres.wanted(), postgres.CONVERGED, True) == {}
+    assert inventory.recoverable(postgres.wanted(), postgres.CONVERGED, True) == {}
     gone = postgres.wanted(postgres.EMPTY, {})
-    assert ownership.recoverable(gone, postgres.CONVERGED, True) == {}
+    assert inventory.recoverable(gone, postgres.CONVERGED, True) == {}
 
 
 def test_an_acl_user_by_its_password_or_by_norns_rules() -> None:

@@ -10,7 +10,8 @@ from norn_reconciler.model.databases import Seen
 from norn_reconciler.model.inventory import Held, HeldState, Origin
 from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.snapshots.choice import Choice
-from norn_reconciler.snapshots.restore import agreed, beside, swapped
+from norn_reconciler.snapshots.restore import agreed, beside
+from norn_reconciler.snapshots.swap import Swapped, rows
 
 NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 LIVE = Seen("mail_db", "16400", "mail", 10, 0, True)
@@ -55,8 +56,9 @@ def test_what_is_made_beside_has_a_name_of_its_own_however_long() -> None:
 
 def test_both_rows_say_what_is_what_and_adopted_stays_adopted() -> None:
     before = Held("database", "mail_db", HeldState.OWNED, Origin.ADOPTED, "1", {"x": "made"})
-    rows = swapped({before.key: before}, Seen("mail_db", "2", "mail", 0, 0, True), "aside", NOW)
-    new, old = rows["database", "mail_db"], rows["database", "aside"]
+    done = Swapped(Seen("mail_db", "2", "mail", 0, 0, True), "aside", NOW)
+    found = rows({before.key: before}, done)
+    new, old = found["database", "mail_db"], found["database", "aside"]
     assert (new.server_id, new.state, new.settings) == ("2", HeldState.OWNED, {})
     assert (old.server_id, old.state) == ("1", HeldState.RETAINED)
     assert {new.origin, old.origin} == {Origin.ADOPTED}

@@ -38,8 +38,15 @@ class DbSection(BaseModel):
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("db.name", self.name), *(Claim("db.name", n) for n in self.also)})
 
+    def formerly(self, app: AppName) -> frozenset[Claim]:
+        return frozenset()
+
     def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return {AppName(reader): frozenset({("db", self.name)}) for reader in self.readers}
+
+    @staticmethod
+    def passes(held: Held, renamed: bool) -> bool:
+        return renamed or "passes" in held.settings
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:
@@ -57,8 +64,15 @@ class SpaceSection(BaseModel):
     def claims(self, app: AppName) -> frozenset[Claim]:
         return frozenset({Claim("space", self.prefix, prefix=True)})
 
+    def formerly(self, app: AppName) -> frozenset[Claim]:
+        return frozenset()
+
     def shares(self) -> Mapping[AppName, frozenset[ObjectKey]]:
         return {}
+
+    @staticmethod
+    def passes(held: Held, renamed: bool) -> bool:
+        return renamed or "passes" in held.settings
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:

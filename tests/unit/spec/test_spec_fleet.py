@@ -9,6 +9,7 @@ from norn_reconciler.model.app import AppName, Claim
 from norn_reconciler.model.fleet import Folder
 from norn_reconciler.model.inventory import Held, HeldState
 from norn_reconciler.model.migrations import Migration
+from norn_reconciler.model.moves import GIVER, Move, carried_out
 from norn_reconciler.model.records import Generation, SpecRecord
 from norn_reconciler.spec.findings import Finding, Severity
 from norn_reconciler.spec.fleet import Settled, settle
@@ -344,3 +345,170 @@ def test_an_owner_shares_what_norn_made_for_it_and_nothing_else() -> None:
     assert seen(rows("b", HeldState.OWNED)) == kept, "it is not a's"
     assert seen(rows("a", HeldState.OWNED, "user")) == kept, "the user of that name is a's"
     assert seen(None) == given, "norn_db was not asked"
+
+
+T = ("topic", "t")
+
+
+def topics(state: HeldState = HeldState.OWNED, app: AppName = A) -> Inventory:
+    """`app` has db `t`, which the fake service lets pass from one app to another."""
+    return {("db", app): {T: Held(*T, state=state, settings={"passes": "1"})}}
+
+
+def both(a: str, b: str) -> Scan:
+    return scan(spec("a", a), spec("b", b))
+
+
+BEFORE = known(spec("a", "t"), spec("b", "own"))
+
+
+def test_what_one_file_lets_go_and_one_other_asks_for_passes() -> None:
+    settled = settle(both("other", "t"), BEFORE, holds(a="t"), RULES, topics())
+    assert settled.fleet.moves == (Move("db", T, A, B),)
+    assert settled.findings == ()
+    assert settled.fleet.members[B].rejected == ""
+    rows, done = carried_out(settled.fleet.moves, topics())
+    assert rows["db", A] == {}
+    assert dict(rows["db", B][T].settings) == {"passes": "1", GIVER: "a"}
+    assert done == list(settled.fleet.moves)
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_it_passes_also_where_the_two_files_change_one_after_the_other(order: list[int]) -> None:
+    now, kinds = ["t", "own"], ["other", "t"]
+    accepted, inventory, holding = dict(BEFORE), topics(), holds(a="t")
+    for at in order:
+        now[at] = kinds[at]
+        settled = settle(both(*now), accepted, holding, RULES, inventory)
+        accepted = {app: member.record for app, member in settled.fleet.members.items()}
+    assert settled.fleet.moves == (Move("db", T, A, B),)
+    assert settled.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "inventory"),
+    [
+        pytest.param(both("t", "t"), topics(), id="its-file-asks-for-it-still"),
+        pytest.param(scan(spec("b", "t")), topics(), id="its-file-is-gone"),
+        pytest.param(scan(spec("b", "t"), a=broken("a")), topics(), id="its-file-is-broken"),
+        pytest.param(scan(spec("b", "t"), a=settling("a")), topics(), id="its-file-is-settling"),
+        pytest.param(both("other", "t"), topics(HeldState.RETAINED), id="it-is-shut-already"),
+        pytest.param(both("other", "t"), None, id="norn-db-was-not-asked"),
+        pytest.param(
+            scan(spec("a", "other"), spec("b", "t"), spec("c", "t")), topics(), id="two-ask-for-it"
+        ),
+        pytest.param(
+            scan(spec("a", "own"), spec("b", "t", extra="    also: [own]\n"), spec("d", "own")),
+            topics(),
+            id="its-file-is-refused-for-another-reason",
+        ),
+    ],
+)
+def test_otherwise_it_stays_where_it_is(files: Scan, inventory: Inventory | None) -> None:
+    settled = settle(files, BEFORE, holds(a="t"), RULES, inventory)
+    assert settled.fleet.moves == ()
+    assert ("b.yaml", "spec.claim.conflict") in checks(settled)
+    assert settled.fleet.members[B].app.sections["db"] == spec("b", "own").app.sections["db"]
+
+
+def test_what_its_owner_would_reach_all_the_same_does_not_pass() -> None:
+    """A prefix that it keeps."""
+
+    def space(app: str, prefix: str) -> Document:
+        text = f"app: {app}\nrole: worker\nservices:\n  space:\n    prefix: {prefix}\n"
+        return document(text, f"{app}.yaml")
+
+    held = {T: Held("topic", "a.t", settings={"passes": ""}), ("space", "a."): Held("space", "a.")}
+    claims = {A: frozenset({Claim("space", "a.t", prefix=True), Claim("space", "a.", prefix=True)})}
+    settled = settle(
+        scan(space("a", "a."), space("b", "a.t")), {}, claims, RULES, {("space", A): held}
+    )
+    assert settled.fleet.moves == ()
+    assert ("b.yaml", "spec.claim.conflict") in checks(settled)
+
+
+def test_two_may_change_places() -> None:
+    other = ("topic", "u")
+    inventory = {**topics(), ("db", B): {other: Held(*other, settings={"passes": ""})}}
+    settled = settle(both("u", "t"), BEFORE, holds(a="t", b="u"), RULES, inventory)
+    assert settled.fleet.moves == (Move("db", T, A, B), Move("db", other, B, A))
+    rows, _ = carried_out(settled.fleet.moves, inventory)
+    assert (set(rows["db", A]), set(rows["db", B])) == ({other}, {T})
+
+
+def test_what_is_not_its_any_more_by_then_does_not_pass() -> None:
+    assert carried_out([Move("db", T, A, B)], {}) == ({}, [])
+    assert carried_out([Move("db", T, A, B)], topics(HeldState.RETAINED)) == ({}, [])
+
+
+def test_its_readers_are_let_in_by_the_new_owner_at_once() -> None:
+    files = scan(spec("a", "other"), spec("b", "t", extra="    readers: [c]\n"), spec("c", "mine"))
+    inventory = {("db", A): {("db", "t"): Held("db", "t", settings={"passes": ""})}}
+    settled = settle(files, BEFORE, holds(a="t"), RULES, inventory)
+    assert settled.fleet.moves == (Move("db", ("db", "t"), A, B),)
+    assert settled.fleet.members[AppName("c")].app.readable == {"db": frozenset({"t"})}
+
+
+def renaming(app: str, former: str, name: str) -> Document:
+    text = f"app: {app}\nrenamedFrom: {former}\nrole: worker\nservices:\n  db:\n    name: {name}\n"
+    return document(text, f"{app}.yaml")
+
+
+NEW = AppName("new")
+HAS: Inventory = {("db", A): {T: Held(*T), ("db", "u"): Held("db", "u", HeldState.RETAINED)}}
+
+
+def test_an_app_by_a_new_name_has_all_that_it_had() -> None:
+    settled = settle(
+        scan(renaming("new", "a", "t")), known(spec("a", "t")), holds(a="t"), RULES, HAS
+    )
+    assert [(m.key, m.giver, m.taker, m.renamed) for m in settled.fleet.moves] == [
+        (("db", "u"), A, NEW, True),
+        (T, A, NEW, True),
+    ]
+    assert (settled.findings, settled.fleet.members[NEW].rejected) == ((), "")
+    assert settled.fleet.vanished.keys() == {A}
+    rows, done = carried_out(settled.fleet.moves, HAS)
+    assert rows == {("db", A): {}, ("db", NEW): HAS["db", A]}
+    assert len(done) == 2
+
+
+def test_what_stays_behind_of_it_is_in_nobodys_way_until_it_is_gone() -> None:
+    """Users of the former name may hold a prefix."""
+    files, accepted = scan(renaming("new", "a", "t")), known(spec("a", "t"))
+    inventory = {("db", NEW): {T: Held(*T)}, ("db", A): {}}
+    settled = settle(files, accepted, holds(a="t"), RULES, inventory)
+    assert (settled.findings, settled.fleet.moves) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("files", "inventory", "busy"),
+    [
+        pytest.param(scan(renaming("new", "a", "t"), spec("a", "t")), HAS, (), id="it-has-a-file"),
+        pytest.param(scan(renaming("new", "a", "t"), a=broken("a")), HAS, (), id="a-broken-one"),
+        pytest.param(scan(renaming("new", "a", "t"), a=settling("a")), HAS, (), id="half-written"),
+        pytest.param(
+            scan(renaming("new", "a", "t"), renaming("next", "a", "t")), HAS, (), id="two-say-so"
+        ),
+        pytest.param(
+            scan(renaming("new", "a", "t")),
+            {**HAS, ("db", NEW): {("db", "own"): Held("db", "own")}},
+            (),
+            id="it-has-objects-of-its-own",
+        ),
+        pytest.param(scan(renaming("new", "a", "t")), HAS, (A,), id="long-work-is-at-it"),
+    ],
+)
+def test_otherwise_it_has_not(files: Scan, inventory: Inventory, busy: tuple[AppName, ...]) -> None:
+    settled = settle(
+        files, known(spec("a", "t")), holds(a="t"), RULES, inventory, busy=frozenset(busy)
+    )
+    assert settled.fleet.moves == ()
+    assert ("new.yaml", "spec.claim.conflict") in checks(settled)
+    own = ("db", NEW) in inventory
+    assert (("new.yaml", "renamedFrom.unfollowed") in checks(settled)) is own
+
+
+def test_a_former_name_that_nobody_has_means_nothing() -> None:
+    settled = settle(scan(renaming("new", "ghost", "t")), {}, NOBODY, RULES, {})
+    assert (settled.findings, settled.fleet.moves) == ((), ())

@@ -224,6 +224,7 @@ def test_defaults_are_the_references() -> None:
     spec = document(HEAD).spec
     assert spec.model_dump(exclude={"app", "role"}) == {
         "core": False,
+        "renamedFrom": "",
         "deletionPolicy": "retain",
         "port": None,
         "healthcheck": "",
