@@ -84,11 +84,13 @@ async def read(
     *,
     tell: bool = True,
     pins: Mapping[AppName, Generation | None] | None = None,
+    instead: Mapping[str, bytes] | None = None,
 ) -> Reading:
     """As the daemon would see it now; nothing is written, no key is made. A norn_db without any
     table of ours reads as one that knows nothing; older or newer tables raise SchemaMismatch.
-    tell: log what is wrong with files. pins: as if these generations had been put in force."""
-    specs = Specs(settings, tell=tell)
+    tell: log what is wrong with files. pins: as if these generations had been put in force.
+    instead: as if these files held these bytes."""
+    specs = Specs(settings, tell=tell, instead=instead)
     specs.glance()
     store = store_of(settings, f"{instance(settings)}-cli-{os.getpid()}")
     try:

@@ -27,12 +27,21 @@ from norn_reconciler.spec.validate import validate
 class Specs:
     """The specs folder, looked at again and again. Findings are logged when they are new.
 
-    tell: False where whoever asks says them itself."""
+    tell: False where whoever asks says them itself. instead: file → bytes that are taken for what
+    stands in it."""
 
-    def __init__(self, settings: Settings, *, tell: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        tell: bool = True,
+        instead: Mapping[str, bytes] | None = None,
+    ) -> None:
         self._tells = tell
         self._rules = rules_of(settings)
-        self._scanner = Scanner(settings.specs_dir, self._rules, settle=settings.settle_seconds)
+        self._scanner = Scanner(
+            settings.specs_dir, self._rules, settle=settings.settle_seconds, instead=instead
+        )
         self._scan = Scan()
         self._folder = Folder.OK
         self._withheld: frozenset[Share] = frozenset()

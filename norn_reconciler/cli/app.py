@@ -20,6 +20,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "ask": frozenset({"reconcile", "confirm", "adopt", "rotate", "forget", "pause", "resume"}),
     "recover": frozenset({"recover"}),
     "undo": frozenset({"undo"}),
+    "rename": frozenset({"rename"}),
     "explain": frozenset({"explain"}),
     "look": frozenset({"status", "describe", "events", "env"}),
     "history": frozenset({"history"}),

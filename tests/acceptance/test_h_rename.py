@@ -58,11 +58,19 @@ def test_it_keeps_its_data_and_everybody_finds_it(norn: Here, name) -> None:
     before, ids, copy = content(url), oids(norn, app), copied(norn, app)
     somebody = psycopg.connect(url)
 
-    norn.write(f"{app}.yaml", renamed(app, new, old, shared))
+    shown = json.loads(norn.run("rename", "database", app, new, "-o", "json"))
+    assert [s["summary"] for s in shown["apps"][app]] == [
+        f"ALTER DATABASE {old} RENAME TO {new}, which ends its sessions"
+    ]
+    assert (
+        f"-    database: {old}\n+    database: {new}\n+    renamedFrom: {old}\n" in shown["patch"]
+    )
+    assert old in (norn.specs / f"{app}.yaml").read_text().split(), "only shown"
+    norn.run("rename", "database", app, new, "--yes")
+    assert (norn.specs / f"{app}.yaml").read_text() == renamed(app, new, old, shared)
+    assert oids(norn, app) == ids, "that is for whoever writes to servers"
     plan = norn.run("plan", app)
-    assert f"ALTER DATABASE {old} RENAME TO {new}, which ends its sessions" in plan
     assert "CREATE DATABASE" not in plan
-    assert oids(norn, app) == ids, "only shown"
     norn.run("apply")
 
     assert oids(norn, app) == {new: ids[old]}
@@ -122,6 +130,9 @@ def test_where_it_cannot_be_done_nothing_is_touched_and_it_is_said(
             assert conn.execute("SELECT n FROM precious").fetchone() == (1,)
 
     # Another app's is refused with the file, and with its line.
+    norn.run("rename", "database", app, database(other), "--yes", code=1)
+    assert "belongs to app" in norn.errors
+    assert "renamedFrom" not in (norn.specs / f"{app}.yaml").read_text()
     norn.write(f"{app}.yaml", renamed(app, database(other), old))
     norn.run("apply", code=None)
     assert "belongs to app" in norn.condition(app, "SpecAccepted")["message"]

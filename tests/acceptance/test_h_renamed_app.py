@@ -77,7 +77,8 @@ def test_it_keeps_all_that_it_has_and_the_former_users_go(
         known = norn.rows(objects, old)
         inside = psycopg.connect(env["DATABASE_URL"], autocommit=True)
 
-        norn.write("app.yaml", called(new, old, wish(old, topic, reader)))
+        said = norn.run("rename", "app", old, new, "--yes")
+        assert f'ALTER ROLE "{old}" RENAME TO "{new}"' in said
         norn.until_ready(new)
         now = norn.env(new)
         assert content(now["DATABASE_URL"]) == before
