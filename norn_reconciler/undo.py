@@ -178,11 +178,6 @@ async def _rollout(store: PostgresStore, id: str) -> _Target:
             f"that is undone: generation {record.pinned.number} of {found.app} is in force"
         )
     before = [r for r in await store.deployments(found.app, _MOST) if r.generation]
-    if (was := await _renamed(store, found, before)) is not None:
-        raise NornError(
-            f"rollout {found.id} gave {was} the name {found.app}: to take that back, "
-            f"norn rename app {found.app} {was}"
-        )
     earlier = [r for r in before if r.generation == found.generation and _before(r, found)]
     if earlier:
         raise NornError(
@@ -192,9 +187,10 @@ async def _rollout(store: PostgresStore, id: str) -> _Target:
         )
     kept = [g for g in await store.generations(found.app) if g.number < record.generation]
     if not kept:
+        former = await _former(store, found.app)
+        how = f"norn rename app {found.app} {former}" if former else f"remove {record.spec.file}"
         raise NornError(
-            f"rollout {found.id} was of the first spec of {found.app}: to take it away remove "
-            f"{record.spec.file}"
+            f"rollout {found.id} was of the first spec of {found.app}: to take it back {how}"
         )
     to = kept[0]
     words = (
@@ -204,16 +200,12 @@ async def _rollout(store: PostgresStore, id: str) -> _Target:
     return found.app, record.generation, to, words
 
 
-async def _renamed(
-    store: PostgresStore, rollout: PastDeployment, all_of_it: Sequence[PastDeployment]
-) -> str | None:
-    """What the app was called until this rollout; None where it was called so before it."""
-    for told in await store.events(rollout.app, _MOST_EVENTS):
+async def _former(store: PostgresStore, app: AppName) -> str:
+    """What it was called before it had this name; "" where it was nothing."""
+    for told in await store.events(app, _MOST_EVENTS):
         if told.event.event == logs.APP_RENAMED:
-            since = [r for r in all_of_it if r.started_at is not None and r.started_at >= told.at]
-            first = min(since, key=lambda r: r.started_at or told.at, default=None)
-            return str(told.event.fields["from"]) if first and first.id == rollout.id else None
-    return None
+            return str(told.event.fields["from"])
+    return ""
 
 
 def _before(one: PastDeployment, other: PastDeployment) -> bool:
