@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from norn_reconciler.model.app import AppName, Section
 from norn_reconciler.model.inventory import HeldState
 from norn_reconciler.model.moves import Move
+from norn_reconciler.model.moves import giver as former
 from norn_reconciler.spec.claims import Claims
 from norn_reconciler.spec.shares import Inventory
 
@@ -95,5 +96,6 @@ def _single(
         if any(one.collides(other) for one in claims for other in kept):
             continue  # what it keeps would reach it still
         takers = [app for app, asks in wanted.items() if claims <= asks]
-        if len(takers) == 1:
+        # Whoever had it before may be to use it still: a third one would not wait for that.
+        if len(takers) == 1 and former(row) in (None, takers[0]):
             yield Move(service, row.key, giver, takers[0])

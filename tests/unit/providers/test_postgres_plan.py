@@ -699,3 +699,14 @@ def test_a_role_of_the_new_name_that_is_somebodys_stops_it() -> None:
     found = plan(wanted(DESIRED, rows), look)
     assert (found.actions, found.problems[0].reason) == ((), "Conflict")
     assert confirm(wanted(DESIRED, rows), look, ()) == rows
+
+
+def test_whose_roles_have_their_former_name_takes_no_other_role_over() -> None:
+    """All that is in its database is the former one's, which would be left out for good."""
+    was = Role("old-agent", 110, comment="norn: app old-agent")
+    rows = {("role", "old-agent"): Held("role", "old-agent", server_id="110")}
+    look = replace(observed(replace(ROLE, oid=9, comment=None)), former={"role": was})
+    assert adoptable(wanted(DESIRED, rows), look) == {}
+    (problem,) = plan(wanted(DESIRED, rows), look).problems
+    assert "norn adopt" not in problem.remedy
+    assert 'ALTER ROLE "mail-agent" RENAME TO' in problem.remedy

@@ -593,3 +593,14 @@ def test_a_name_goes_back_also_while_users_of_it_are_left() -> None:
         back,
     )
     assert (settled.findings, len(settled.fleet.moves)) == ((), 1)
+
+
+def test_what_one_may_still_use_goes_back_to_it_and_to_nobody_else() -> None:
+    """Whoever had it is waited for by whoever has it now, and a third would not wait for that."""
+    late: Inventory = {("db", A): {T: Held(*T, settings={"passes": "1", GIVER: "c"})}}
+    accepted = known(spec("a", "t"), spec("b", "own"), spec("c", "mine"))
+    for taker, moves in (("b", ()), ("c", (Move("db", T, A, AppName("c")),))):
+        others = [spec(app) for app in "bc" if app != taker]
+        files = scan(spec("a", "other"), spec(taker, "t"), *others)
+        settled = settle(files, accepted, holds(a="t"), RULES, late)
+        assert settled.fleet.moves == moves
