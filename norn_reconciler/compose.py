@@ -117,13 +117,15 @@ def limits_of(settings: Settings) -> Limits:
 
 @dataclass(slots=True)
 class Parts:
-    """What a writer works with, put together for one term of its lease."""
+    """What a writer works with, put together for one term of its lease. removed: as norn_db had it
+    then."""
 
     engine: Engine
     book: Book
     specs: Specs
     works: Works
     reaper: Reaper
+    removed: Mapping[AppName, float]
 
 
 async def parts(
@@ -167,7 +169,7 @@ async def parts(
     data = {k: p.data for k, p in providers.items() if isinstance(p, Destroys)}
     reaping = Reaping(data, settings.trash_days * 86400, limits)
     reaper = Reaper(book, store, reaping, Backoff(random.random), snapshot.doomed)
-    return Parts(engine, book, specs, works, reaper)
+    return Parts(engine, book, specs, works, reaper, snapshot.removed)
 
 
 async def upgraded(settings: Settings, store: PostgresStore) -> None:

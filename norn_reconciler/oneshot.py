@@ -1,5 +1,5 @@
-"""What one command does from beginning to end: plan, apply, env, adopt, health, doctor, upgrade.
-The daemon's parts, without its lifetimes."""
+"""What one command does from beginning to end: plan, apply, env, adopt, upgrade. The daemon's
+parts, without its lifetimes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from norn_reconciler import checks
 from norn_reconciler.compose import (
     KINDS,
     EnvFiles,
@@ -17,7 +16,6 @@ from norn_reconciler.compose import (
     instance,
     limits_of,
     open_providers,
-    open_store,
     parts,
     store_of,
     upgraded,
@@ -25,37 +23,28 @@ from norn_reconciler.compose import (
 )
 from norn_reconciler.credentials import deliver
 from norn_reconciler.engine.book import Book
-from norn_reconciler.engine.case import OLDER
 from norn_reconciler.engine.explain import Fate, ends, weighed
 from norn_reconciler.engine.guard import Hold, Removals
 from norn_reconciler.engine.operations import Adoption, Operations, adoption, words
 from norn_reconciler.engine.preview import Preview, preview
-from norn_reconciler.engine.recovery import counted
-from norn_reconciler.engine.retrace import in_scope
 from norn_reconciler.engine.roster import accept, confirmed
 from norn_reconciler.engine.status import READY
 from norn_reconciler.key_at_hand import key_file, secrets_of
 from norn_reconciler.model.app import AppName
-from norn_reconciler.model.errors import NornError, SchemaMissing, ServiceError
+from norn_reconciler.model.errors import NornError, SchemaMissing
 from norn_reconciler.model.fleet import Fleet
 from norn_reconciler.model.inventory import Owned
 from norn_reconciler.model.moves import carried_out
-from norn_reconciler.model.outcome import Health
-from norn_reconciler.model.plan import Problem, Severity
 from norn_reconciler.model.ports import AnyProvider
 from norn_reconciler.model.records import AppRecord, AppState, Generation, Lease, Snapshot
 from norn_reconciler.model.secret import Secret
-from norn_reconciler.providers import REGISTRY
-from norn_reconciler.providers.absent import AbsentProvider
 from norn_reconciler.settings import Settings
-from norn_reconciler.snapshotting import missing_client
 from norn_reconciler.spec.findings import Finding
 from norn_reconciler.specs_folder import Specs
 from norn_reconciler.store import lease as leases
 from norn_reconciler.store import schema
 from norn_reconciler.store.fence import LeaseFence
 from norn_reconciler.store.store import PostgresStore
-from norn_reconciler.store.views import AppHealth
 
 WHOLE = 1000  # apps written at once by a one-shot run: nobody's file waits behind them
 
@@ -128,7 +117,7 @@ def _shown(
     """Let `book` say what is in force as the folder has it, without writing that down. removed: as
     norn_db has it."""
     active = sum(1 for r in book.records.values() if r.state is AppState.ACTIVE)
-    removals = Removals(limits_of(settings), {a: -ago for a, ago in removed.items()})
+    removals = Removals(limits_of(settings), removed, 0.0)
     removals.back(fleet.members)
     hold = removals.judge(fleet.vanished, confirmed(book.records), active, fleet.folder, 0.0)
     book.suppose(carried_out(fleet.moves, book.inventory())[0])
@@ -364,8 +353,7 @@ async def long_works(settings: Settings) -> None:
 
     async with writer(settings, "work", acquire) as held:
         work = await held.parts(Specs(settings))
-        snapshot = await held.store.snapshot()
-        _shown(settings, work.book, await look(work), snapshot.removed)
+        _shown(settings, work.book, await look(work), work.removed)
         asked = [o for o in await held.store.pending_operations() if o.kind in work.works.kinds]
         for operation in asked:
             work.works.take(operation)
@@ -401,67 +389,3 @@ def _result(book: Book, app: AppName) -> tuple[AppName, bool, str]:
     if ready is None:
         return (app, False, "not all services were looked at")
     return (app, ready.status == "True", ready.message or ready.reason)
-
-
-async def health(settings: Settings) -> list[Health]:
-    """One line a service that some setting names. Raises NornError when none does."""
-    async with open_providers(settings, instance(settings)) as providers:
-        if not (named := _named(providers)):
-            which = ", ".join(r.setting for r in REGISTRY.values())
-            raise NornError(f"no service is configured, so there is nothing to ask: set {which}")
-        return list(await asyncio.gather(*(p.check() for p in named)))
-
-
-async def app_health(settings: Settings) -> Sequence[AppHealth]:
-    """The last probe of each app on each service, as norn_db has it."""
-    async with open_store(settings, "cli") as store:
-        return await store.app_health()
-
-
-def _named(providers: Mapping[str, AnyProvider]) -> list[AnyProvider]:
-    return [p for p in providers.values() if not isinstance(p, AbsentProvider)]
-
-
-async def diagnose(settings: Settings) -> list[Health]:
-    """What `norn doctor` shows: norn's own files and records first, then each service."""
-    norn_db, files = await checks.norn_db(settings), checks.files(settings)
-    async with open_providers(settings, instance(settings)) as providers:
-        services = await asyncio.gather(*(_diagnosed(p) for p in _named(providers)))
-        if norn_db.ok and not any(f.severity is Severity.BLOCKING for f in norn_db.findings):
-            findings = (*norn_db.findings, *await _unrecorded(settings, providers))
-            norn_db = replace(norn_db, findings=findings)
-    return [norn_db, files, *services]
-
-
-async def _diagnosed(provider: AnyProvider) -> Health:
-    found = await provider.diagnose()
-    missing = await missing_client(provider) if found.ok else None
-    return replace(found, findings=(*found.findings, missing)) if missing else found
-
-
-async def _unrecorded(
-    settings: Settings, providers: Mapping[str, AnyProvider]
-) -> Sequence[Problem]:
-    """Of what files ask for: what bears norn's mark and norn_db knows nothing of, and what the
-    lanes found to be ahead of it."""
-    book = (await read(settings, providers)).book
-    apps = {
-        r.app
-        for r in book.records.values()
-        if any(c.reason == OLDER for c in r.conditions.values())
-    }
-    for key, provider in providers.items():
-        try:
-            marked = await provider.marked()
-        except ServiceError:
-            continue  # it says so itself
-        apps |= {a for a in in_scope(book.entries, ()) if a in marked and not book.owned(key, a)}
-    if not apps:
-        return ()
-    text = (
-        f"norn_db knows less than the servers of {counted(apps)} "
-        f"({', '.join(sorted(apps)[:5])}{', …' if len(apps) > 5 else ''}): it is empty, or an "
-        "older one was put back"
-    )
-    remedy = "norn recover: it shows each step first, and drops nothing"
-    return [Problem(Severity.BLOCKING, OLDER, text, remedy)]

@@ -89,8 +89,9 @@ class Specs:
             self._folder = settled.fleet.folder
             write = logs.get().info if self._folder is Folder.OK else logs.get().error
             write(logs.FOLDER_CHANGED, state=self._folder.value)
+        told = frozenset(self.findings)
         for finding in settled.findings:
-            if finding in self.findings or finding.severity == "info":
+            if finding in told or finding.severity == "info":
                 continue
             error = finding.severity == "error"
             (logs.get().error if error else logs.get().warning)(

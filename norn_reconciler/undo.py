@@ -187,9 +187,10 @@ async def _rollout(store: PostgresStore, id: str) -> _Target:
         )
     kept = [g for g in await store.generations(found.app) if g.number < record.generation]
     if not kept:
+        former = await _former(store, found.app)
+        how = f"norn rename app {found.app} {former}" if former else f"remove {record.spec.file}"
         raise NornError(
-            f"rollout {found.id} was of the first spec of {found.app}: to take it away remove "
-            f"{record.spec.file}"
+            f"rollout {found.id} was of the first spec of {found.app}: to take it back {how}"
         )
     to = kept[0]
     words = (
@@ -197,6 +198,14 @@ async def _rollout(store: PostgresStore, id: str) -> _Target:
         f"{record.generation}, until {record.spec.file} says something else"
     )
     return found.app, record.generation, to, words
+
+
+async def _former(store: PostgresStore, app: AppName) -> str:
+    """What it was called before it had this name; "" where it was nothing."""
+    for told in await store.events(app, _MOST_EVENTS):
+        if told.event.event == logs.APP_RENAMED:
+            return str(told.event.fields["from"])
+    return ""
 
 
 def _before(one: PastDeployment, other: PastDeployment) -> bool:

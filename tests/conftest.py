@@ -18,7 +18,7 @@ from psycopg import sql
 
 from infra.stack import Stack
 from tests import trail
-from tests.servers import PostgresServer, Servers, ThrowAway
+from tests.servers import PostgresServer, Servers, ThrowAway, do_not_sync, in_memory
 
 ALLOWED_SKIPS = Path(__file__).parent / "skips.txt"
 SEARCHES: pytest.StashKey[list[str]] = pytest.StashKey()
@@ -62,9 +62,10 @@ def fresh_norn_db(servers: Servers) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def private_stack() -> Iterator[Stack]:
     """Servers of this module's own, to be broken: freeze(), thaw(), kill(), stop(), start()."""
-    own = ThrowAway()
+    own = ThrowAway(in_memory())
     try:
         own.stack.start()
+        do_not_sync(own.stack.postgres.url())
         yield own.stack
     finally:
         own.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from infra.stack import Stack
 from tests import trail
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+PLENTY = 12 << 30  # bytes: a stack with 300 apps takes 3 of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,14 @@ def log_statements(superuser_url: str) -> None:
         conn.execute("SELECT pg_reload_conf()")
 
 
+def do_not_sync(superuser_url: str) -> None:
+    """Nothing that a killed process had written is lost: only the machine's own end would lose it,
+    and a DROP DATABASE waits for a checkpoint."""
+    with psycopg.connect(superuser_url, autocommit=True) as conn:
+        conn.execute("ALTER SYSTEM SET fsync = off")
+        conn.execute("SELECT pg_reload_conf()")
+
+
 def keep_and_copy(server: Postgres) -> None:
     """It takes prepared transactions and logical replication slots from now on."""
     with psycopg.connect(server.url(), autocommit=True) as conn:
@@ -55,12 +65,23 @@ def keep_and_copy(server: Postgres) -> None:
     server.start()
 
 
-class ThrowAway:
-    """A stack in a folder of its own below /tmp that `remove` takes away, at the latest when the
-    interpreter ends."""
+def in_memory() -> Path | None:
+    """Where files are in memory, if there is plenty of it: hundreds of databases are made and taken
+    away there in the time that a disk needs for a few."""
+    place, meminfo = Path("/dev/shm"), Path("/proc/meminfo")
+    if not place.is_dir():
+        return None
+    found = re.search(r"^MemAvailable: +([0-9]+) kB", meminfo.read_text(), re.MULTILINE)
+    available = int(found[1]) << 10 if found else 0
+    return place if min(available, shutil.disk_usage(place).free) > PLENTY else None
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="norn-test-"))
+
+class ThrowAway:
+    """A stack in a folder of its own below `place` (/tmp) that `remove` takes away, at the latest
+    when the interpreter ends."""
+
+    def __init__(self, place: Path | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="norn-test-", dir=place))
         self.folder.chmod(0o711)  # the servers' user passes through
         self.stack = Stack(self.folder / "stack")
         self.fifteen = Postgres(
@@ -132,6 +153,7 @@ class Servers:
             keep_and_copy(own.fifteen)
             bootstrap(own.fifteen.url(), password, own.stack.values["norn_keeper_password"])
             log_statements(own.fifteen.url())
+            do_not_sync(own.fifteen.url())
         return PostgresServer(version, own.fifteen.url(), own.fifteen.url("norn_admin", password))
 
     def stop(self) -> None:
@@ -150,4 +172,5 @@ class Servers:
             stack.start([name])
             if name == "postgres":
                 log_statements(stack.postgres.url())
+                do_not_sync(stack.postgres.url())
         return stack

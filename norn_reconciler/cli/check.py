@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from norn_reconciler import doctor as diagnosing
 from norn_reconciler import oneshot
 from norn_reconciler.cli import output
 from norn_reconciler.cli.app import Output, OutputOption, app, settings
@@ -32,7 +33,7 @@ def health(
     if apps:
         _health_of_apps(output_as)
         return
-    answers = asyncio.run(oneshot.health(settings()))
+    answers = asyncio.run(diagnosing.health(settings()))
     _print(answers, output_as)
     if not all(a.ok for a in answers):
         raise typer.Exit(1)
@@ -46,7 +47,7 @@ def doctor(output_as: OutputOption = Output.TABLE) -> None:
 
     [dim]norn doctor · norn doctor -o json[/dim]
     """
-    answers = asyncio.run(oneshot.diagnose(settings()))
+    answers = asyncio.run(diagnosing.diagnose(settings()))
     if output_as is Output.JSON:
         _print(answers, output_as)
     else:
@@ -67,7 +68,7 @@ def doctor(output_as: OutputOption = Output.TABLE) -> None:
 
 def _health_of_apps(output_as: Output) -> None:
     """From norn_db: no server is asked."""
-    found = asyncio.run(oneshot.app_health(settings()))
+    found = asyncio.run(diagnosing.app_health(settings()))
     if output_as is Output.JSON:
         output.as_json({"apps": [asdict(row) for row in found]})
     else:

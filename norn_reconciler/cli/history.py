@@ -27,6 +27,8 @@ _EVENTS = (
     logs.DRIFT_DETECTED,
     logs.DATA_MISSING,
     logs.APP_REMOVED,
+    logs.APP_RENAMED,
+    logs.OBJECT_MOVED,
     logs.OBJECT_TRASHED,
     logs.OBJECT_DESTROYED,
 )

@@ -110,6 +110,11 @@ class Case:
         self.proof = None  # it was tried with the wrong one
 
     @property
+    def older(self) -> bool:
+        """The server has a later password than norn_db knows of."""
+        return self.plan.blocked is not None and self.plan.blocked.reason == OLDER
+
+    @property
     def verification(self) -> Verification | None:
         """What logging in as the app showed; None when it was not tried in this round."""
         took = (self.proof.response_ms if self.proof else 0.0) + (

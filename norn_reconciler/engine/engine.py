@@ -66,8 +66,7 @@ class Engine:
         self._held = held
         self._refused = refused
         self.hold: Hold | None = None
-        now = clock()
-        self._removals = Removals(limits, {a: now - ago for a, ago in (removed or {}).items()})
+        self._removals = Removals(limits, removed or {}, clock())
         self._folder = Folder.OK
         self._grace = grace
         self._clock = clock

@@ -41,16 +41,16 @@ RECENT = 600.0  # seconds: apps that vanish one after the other count as vanishi
 
 
 class Removals:
-    """Remembers what vanished when, from one look to the next. since: app → when it was removed by
-    an earlier process, as of the clock of `now`: a restart is no way past the limits.
+    """Remembers what vanished when, from one look to the next. removed: app → how many seconds
+    before `now` an earlier process removed it: a restart is no way past the limits.
 
     Apps count until RECENT after they vanished, so that small steps add up. A digest binds to
     exactly these apps and to what the folder looked like; agreeing to it holds until the files are
     back, and does not cover a folder that is in a worse state by then."""
 
-    def __init__(self, limits: Limits, since: Mapping[AppName, float]) -> None:
+    def __init__(self, limits: Limits, removed: Mapping[AppName, float], now: float) -> None:
         self._limits = limits
-        self._since = dict(since)
+        self._since = {app: now - ago for app, ago in removed.items()}
 
     def judge(
         self,

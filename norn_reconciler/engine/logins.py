@@ -122,43 +122,48 @@ class Logins:
     async def probe(self, cases: Mapping[AppName, Case]) -> None:
         """Where all is as wanted: its own place works for the app, and no other's does. Where a
         look shows that it is open, nobody has to log in to tell."""
-        whole: dict[AppName, str] = {}
-        for name, case in cases.items():
-            door = case.plan.open
-            if door is not None or not self._whole(case):
-                case.walls, case.unknown = None, ""  # of a state that did not last
-                if door is None:
-                    continue
-            whole[name] = case.digest if door is None else door.message
-            if case.acted or (door is not None and self._ledger.verified(name)):
+        whole = {name for name, case in cases.items() if self._whole(case)}
+        doors = {n: door for n, case in cases.items() if (door := case.plan.open) is not None}
+        about = {
+            name: doors[name].message if name in doors else case.digest
+            for name, case in cases.items()
+            if name in whole or name in doors
+        }
+        for name in cases.keys() - whole:
+            cases[name].walls, cases[name].unknown = None, ""  # of a state that did not last
+        for name in about:
+            if cases[name].acted or (name in doors and self._ledger.verified(name)):
                 self._probes.at_once(name)
-        due = self._probes.due(whole, self._ledger.verified, self._clock())
-        there = self._there(n for n in whole if cases[n].plan.open is None) if due else {}
-
-        async def one(case: Case) -> None:
-            app = case.entry.app
-            if (door := case.plan.open) is not None:
-                case.walls = Proof(False, 0.0, door.message, door.reason)
-                return
-            if case.proof is None:
-                try:
-                    case.proof = await self._provider.prove(app, case.login)
-                except Exception as fault:  # as in _wanted
-                    case.unknown = str(surprised(self._provider.key, app.name, fault))
-                    return
-            if case.proof.ok:
-                await self._trespass(case, there)
-
-        # What did not hold while the round was under way is tried once more.
-        untried = [c for n in due if not ((c := cases[n]).walls and c.walls.ok)]
-        await _few_at_once(one, untried)
+        due = self._probes.due(about, self._ledger.verified, self._clock())
+        for name in due:
+            if (door := doors.get(name)) is not None:
+                cases[name].walls = Proof(False, 0.0, door.message, door.reason)
+        await self._try([cases[name] for name in due if name in whole], whole)
         await self.look_ahead([cases[name] for name in due if cases[name].password_lost])
         now = self._clock()
         for name in due:
             case, found = cases[name], cases[name].verification
             # One that is overtaken is tried in each round: nothing else shows that it still is.
-            of = "" if case.plan.blocked is not None and case.plan.open is None else whole[name]
+            of = "" if case.older else about[name]
             self._probes.done(name, of, bool(found and found.ok), now)
+
+    async def _try(self, cases: Iterable[Case], whole: Iterable[AppName]) -> None:
+        """What did not hold while the round was under way is tried once more."""
+        untried = [case for case in cases if not (case.walls and case.walls.ok)]
+        if untried:
+            await _few_at_once(partial(self._try_one, there=self._there(whole)), untried)
+
+    async def _try_one(self, case: Case, there: Mapping[AppName, App]) -> None:
+        """As `_prove_one`, of a password that was proven before: no answer is no fault."""
+        app = case.entry.app
+        if case.proof is None:
+            try:
+                case.proof = await self._provider.prove(app, case.login)
+            except Exception as fault:  # as in _wanted
+                case.unknown = str(surprised(self._provider.key, app.name, fault))
+                return
+        if case.proof.ok:
+            await self._trespass(case, there)
 
     def _whole(self, case: Case) -> bool:
         return (
@@ -167,6 +172,7 @@ class Logins:
             and not case.behind
             and not case.plan.actions
             and case.plan.blocked is None
+            and case.plan.open is None
             and self._provider.key in case.entry.app.sections
             and case.wanted.applied is not None  # an adopted user's password is not norn's to try
         )

@@ -246,11 +246,10 @@ class _Settling:
     ) -> Claims:
         """Who holds what, once what passes from one app to another has passed."""
         renamed = self._renames(asked, refused)
-        usable = {app: claims for app, claims in wanted.items() if app not in refused}
-        busy = self.busy
-        free = {key: owned for key, owned in (self.inventory or {}).items() if key[1] not in busy}
-        found = passed(usable, renamed, self.holders, free, self.rules.sections)
-        self.moves = tuple(m for m in found.moves if m.taker not in busy)
+        away = self.busy | refused.keys()
+        usable = {app: claims for app, claims in wanted.items() if app not in away}
+        found = passed(usable, renamed, self.holders, self.inventory or {}, self.rules.sections)
+        self.moves = found.moves
         self.renamed = found.renamed
         self.stuck |= {new for old, new in renamed.items() if old not in found.renamed}
         return found.held

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -235,11 +236,12 @@ def _bare(value: Any) -> Any:
     return float(value) if isinstance(value, float) else value
 
 
-def _names(model: type[BaseModel]) -> set[str]:
+@cache  # the models are few, and files may be wrong by the thousand
+def _names(model: type[BaseModel]) -> frozenset[str]:
     """Every key that a section may hold, at any depth, for "did you mean"."""
     schema = model.model_json_schema()
     parts = [schema, *schema.get("$defs", {}).values()]
-    return {name for part in parts for name in part.get("properties", {})}
+    return frozenset(name for part in parts for name in part.get("properties", {}))
 
 
 def _once(findings: list[Finding], known: set[str]) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Connections to norn_db, each request with a deadline. SQL belongs in queries.py.
+"""Connections to norn_db, each request with a deadline. SQL belongs in queries.py and shown.py.
 
 A frozen server answers nothing, so server-side timeouts do not fire, and cancelling a request needs
 the server's help too. What always works is to shut the socket: the driver then sees a lost

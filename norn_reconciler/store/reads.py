@@ -15,7 +15,7 @@ from norn_reconciler.model.records import AppRecord, Generation, Operation
 from norn_reconciler.model.secret import Secret
 from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.model.status import Event
-from norn_reconciler.store import codec, queries
+from norn_reconciler.store import codec, queries, shown
 from norn_reconciler.store.database import Connection, Database, cut_at
 from norn_reconciler.store.faults import translated
 from norn_reconciler.store.revisions import verdict
@@ -96,7 +96,7 @@ class StoreReads:
                 r["at"],
                 Event(r["event"], r["severity"], r["app"], r["message"], r["fields"], r["service"]),
             )
-            for r in await self._read(queries.EVENTS, {"app": app, "limit": limit})
+            for r in await self._read(shown.EVENTS, {"app": app, "limit": limit})
         ]
 
     async def deployments(
@@ -105,7 +105,7 @@ class StoreReads:
         """Newest first, other Norn tools' rows included."""
         return [
             PastDeployment(**{**r, "steps": codec.steps_of(r["steps"])})
-            for r in await self._read(queries.DEPLOYMENTS, {"app": app, "limit": limit})
+            for r in await self._read(shown.DEPLOYMENTS, {"app": app, "limit": limit})
         ]
 
     async def forge_states(self, app: AppName | None = None) -> Sequence[ForgeView]:
@@ -118,16 +118,16 @@ class StoreReads:
                     "resources": codec.mapping_of(r["resources"]),
                 }
             )
-            for r in await self._read(queries.FORGE_STATES, {"app": app})
+            for r in await self._read(shown.FORGE_STATES, {"app": app})
         ]
 
     async def app_health(self) -> Sequence[AppHealth]:
         """The last probe of each active app on each service, by app and service."""
-        return [AppHealth(**r) for r in await self._read(queries.HEALTH_CHECKS)]
+        return [AppHealth(**r) for r in await self._read(shown.HEALTH_CHECKS)]
 
     async def nodes(self) -> Sequence[Node]:
         """Processes of this daemon, by name, the leader first."""
-        return [Node(**r) for r in await self._read(queries.NODES)]
+        return [Node(**r) for r in await self._read(shown.NODES)]
 
     async def snapshots(self, app: AppName | None = None) -> Sequence[SnapshotRecord]:
         """Newest first; of all apps when `app` is None."""
@@ -146,7 +146,7 @@ class StoreReads:
         values = {"app": app, "events": list(events), "since": since, "limit": limit}
         return [
             Happening(**{**row, "steps": codec.steps_of(row["steps"] or [])})
-            for row in await self._read(queries.HISTORY, values)
+            for row in await self._read(shown.HISTORY, values)
         ]
 
     async def generations(self, app: AppName) -> Sequence[Generation]:

@@ -62,6 +62,15 @@ def database(app: str) -> str:
     return app.replace("-", "_") + "_db"
 
 
+def condition(row: Mapping[str, Any] | None, kind: str) -> dict[str, Any]:
+    """Of an app's row in norn_db; empty where there is none."""
+    conditions = row["conditions"] if row else {}
+    if isinstance(conditions, list):
+        conditions = {c["type"]: c for c in conditions}
+    found: dict[str, Any] = conditions.get(kind) or {}
+    return found
+
+
 def until(
     what: Callable[[], Any], seconds: float = 20.0, *, told: Callable[[], object] = lambda: ""
 ) -> Any:
@@ -205,19 +214,14 @@ class Norn:
         return found[0] if found else None
 
     def condition(self, app: str, kind: str) -> dict[str, Any]:
-        row = self.app(app)
-        conditions = row["conditions"] if row else {}
-        if isinstance(conditions, list):
-            conditions = {c["type"]: c for c in conditions}
-        found: dict[str, Any] = conditions.get(kind) or {}
-        return found
+        return condition(self.app(app), kind)
 
     def is_ready(self, app: str, generation: int = 1) -> bool:
         row = self.app(app)
         return (
             row is not None
             and row["observed_generation"] >= generation
-            and self.condition(app, "Ready").get("status") == "True"
+            and condition(row, "Ready").get("status") == "True"
         )
 
     def until_ready(self, *apps: str, seconds: float = 20.0, generation: int = 1) -> None:

@@ -10,18 +10,19 @@ import psycopg
 import pytest
 
 from tests.acceptance.harness import Norn, database, spec
+from tests.acceptance.warm_norn import Warm
 from tests.servers import Servers
 
 
 @pytest.fixture
-def norn(tmp_path: Path, servers: Servers, fresh_norn_db: str) -> Norn:
+def norn(tmp_path: Path, servers: Servers, fresh_norn_db: str) -> Warm:
     """Without a broker: what is told here does not depend on one."""
     (tmp_path / "specs").mkdir()
     settings = {
         "NORN_POSTGRES_URL": servers.postgres_admin_url,
         "NORN_VALKEY_URL": servers.valkey_url,
     }
-    return Norn(tmp_path, settings, fresh_norn_db)
+    return Warm(tmp_path, settings, fresh_norn_db)
 
 
 def small(app: str) -> str:

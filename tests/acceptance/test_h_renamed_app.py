@@ -107,6 +107,10 @@ def test_it_keeps_all_that_it_has_and_the_former_users_go(
         for wrong in ("drift.detected", "isolation.failed", "problem.found"):
             assert norn.events(wrong) == [], wrong
     norn.run("plan", "--check")
+    said = norn.json("history", new)
+    assert f"{old} is {new} from now on" in str(said)
+    (rollout, *_) = norn.rows("SELECT id FROM deployments WHERE app = %s ORDER BY started_at", new)
+    assert f"norn rename app {new} {old}" in norn.ended("undo", rollout["id"]).stderr
 
 
 def gone(norn: Norn, services: Services, app: str, topic: str) -> None:

@@ -145,6 +145,8 @@ class TestEventsContract(ProviderContract):
         "::test_a_foreign_grant_is_reported_and_left",
         "Observed.strangers": "acceptance/test_9_readers.py"
         "::test_an_owner_cannot_share_what_is_not_its_own",
+        "Observed.late": "acceptance/test_h_handover.py"
+        "::test_it_waits_for_whoever_is_left_alone_and_both_files_have_to_say_so",
         # A single broker takes no other number.
         "TopicState.replication": "unit/providers/test_events_plan.py"
         "::test_partitions_and_replication",

@@ -13,7 +13,7 @@ from norn_reconciler.model.app import AppName
 from norn_reconciler.model.fleet import Fleet
 from norn_reconciler.model.inventory import Held, Owned
 from norn_reconciler.model.records import Changes
-from tests.unit.engine.test_round import World, fleet, member
+from tests.unit.engine.world import World, fleet, member
 
 A = AppName("a")
 ROW = Held("box", "one")

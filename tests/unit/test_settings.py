@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -10,20 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from infra.ports import free_port
+from tests.acceptance.warm_norn import Warm
+
 SECRET = "TOPSECRETPW"
 
 
 def norn(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("NORN_")}
-    return subprocess.run(
-        [sys.executable, "-m", "norn_reconciler", *words],
-        cwd=folder,
-        env={**kept, **settings},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    nowhere = f"postgresql://norn@127.0.0.1:{free_port()}/norn_db"
+    return Warm(folder, {}, nowhere).ended(*words, **settings)
 
 
 @pytest.mark.parametrize(

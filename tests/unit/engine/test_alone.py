@@ -10,8 +10,8 @@ from norn_reconciler.model.inventory import Held
 from norn_reconciler.model.records import AppState, Changes, Operation, OperationState
 from norn_reconciler.model.work import Steps, Subject
 from tests.unit.engine.fakes import Boxes
-from tests.unit.engine.test_round import World, fleet, member
 from tests.unit.engine.test_works import Digging, until
+from tests.unit.engine.world import World, fleet, member
 
 MAIL = AppName("mail")
 

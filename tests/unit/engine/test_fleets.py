@@ -11,7 +11,7 @@ from norn_reconciler.model.app import AppName
 from norn_reconciler.model.fleet import Member
 from norn_reconciler.model.outcome import Converged
 from norn_reconciler.model.records import AppState
-from tests.unit.engine.test_round import World, fleet, member
+from tests.unit.engine.world import World, fleet, member
 
 APPS = ("a", "b", "c", "d", "e", "f", "g", "h")
 fleets = st.dictionaries(

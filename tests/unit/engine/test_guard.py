@@ -35,7 +35,7 @@ def names(count: int) -> list[AppName]:
     ],
 )
 def test_more_than_three_and_more_than_a_fifth_are_held(gone: int, of: int, held: bool) -> None:
-    hold = Removals(defaults(), {}).judge(names(gone), {}, of, Folder.OK, 0.0)
+    hold = Removals(defaults(), {}, 0.0).judge(names(gone), {}, of, Folder.OK, 0.0)
     assert (hold is not None) is held
     if hold is not None:
         assert hold.apps == tuple(names(gone)) and hold.digest in hold.words
@@ -43,11 +43,11 @@ def test_more_than_three_and_more_than_a_fifth_are_held(gone: int, of: int, held
 
 @pytest.mark.parametrize("folder", [f for f in Folder if f is not Folder.OK])
 def test_a_single_app_is_held_where_the_folder_tells_nothing(folder: Folder) -> None:
-    assert Removals(defaults(), {}).judge(names(1), {}, 100, folder, 0.0) is not None
+    assert Removals(defaults(), {}, 0.0).judge(names(1), {}, 100, folder, 0.0) is not None
 
 
 def test_steps_count_together_until_they_are_old() -> None:
-    soon, late = Removals(defaults(), {}), Removals(defaults(), {})
+    soon, late = Removals(defaults(), {}, 0.0), Removals(defaults(), {}, 0.0)
     *three, fourth = names(4)
     for removals in (soon, late):
         assert removals.judge(three, {}, 10, Folder.OK, 0.0) is None

@@ -10,7 +10,7 @@ from norn_reconciler.model.fleet import Member
 from norn_reconciler.model.outcome import Converged, Failed, RequeueAfter
 from norn_reconciler.model.plan import Plan, Problem, Severity
 from tests.unit.engine.fakes import Box, Boxes
-from tests.unit.engine.test_round import World, fleet, member
+from tests.unit.engine.world import World, fleet, member
 
 A, B, C = AppName("a"), AppName("b"), AppName("c")
 

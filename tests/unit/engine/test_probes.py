@@ -19,7 +19,7 @@ from norn_reconciler.model.fleet import Fleet, Member
 from norn_reconciler.model.records import Snapshot, SpecRecord
 from norn_reconciler.model.secret import LOST
 from tests.unit.engine.fakes import Box, Boxes, MemoryDelivery, MemoryStore, OpenFence, Secrets
-from tests.unit.engine.test_round import World, fleet, member
+from tests.unit.engine.world import World, fleet, member
 
 HOUR = 3600.0
 A = AppName("a")
@@ -172,10 +172,7 @@ async def test_what_was_opened_while_norn_was_away_is_said_in_the_first_round() 
     world = World()
     await world.engine.accept(fleet(member("a", "one")))
     await world.round()
-    inventory = {"box": {app: rows for (_, app), rows in world.book.inventory().items()}}
-    services = {"box": {A: world.book.service("box", A)}}
-    again = World(service=world.service, delivery=world.delivery)
-    again.book.load(Snapshot(world.book.records, inventory, services), 2)
+    again = world.restarted()
     again.service.server["one"] = "for all"
     await again.engine.accept(fleet(member("a", "one")))
     await again.round()
@@ -249,16 +246,13 @@ async def test_what_an_earlier_process_verified_stands_until_its_turn_comes() ->
     world = World()
     await world.engine.accept(fleet(member("a", "one")))
     await world.round()
-    inventory = {"box": {app: rows for (_, app), rows in world.book.inventory().items()}}
-    services = {"box": {A: world.book.service("box", A)}}
-    again = World(service=world.service, delivery=world.delivery)
-    again.book.load(Snapshot(world.book.records, inventory, services), 2)
-    tried = len(world.service.neighbours)
+    again = world.restarted()
+    tried, written = len(world.service.neighbours), len(world.store.changes)
     await again.engine.accept(fleet(member("a", "one")))
     await again.round()
     assert len(world.service.neighbours) == tried
     assert again.book.records[A].conditions["Ready"].status == "True"
-    assert again.store.changes == []
+    assert len(world.store.changes) == written
 
 
 class Two:

@@ -40,7 +40,7 @@ from tests.unit.engine.fakes import (
     Repair,
     Secrets,
 )
-from tests.unit.engine.test_round import World, fleet, member
+from tests.unit.engine.world import World, fleet, member
 
 A = AppName("a")
 ROW = ("box", "a1")

@@ -16,7 +16,7 @@ from norn_reconciler.model import trash
 from norn_reconciler.model.app import AppName, Deletion
 from norn_reconciler.model.inventory import Held, HeldState, Origin
 from norn_reconciler.model.records import AppState, Changes, OperationState, ServiceRecord
-from tests.unit.engine.test_round import World, fleet, member
+from tests.unit.engine.world import World, fleet, member
 
 A = AppName("a")
 NOW = datetime(2026, 1, 31, tzinfo=UTC)

@@ -411,6 +411,14 @@ def test_otherwise_it_stays_where_it_is(files: Scan, inventory: Inventory | None
     assert settled.fleet.members[B].app.sections["db"] == spec("b", "own").app.sections["db"]
 
 
+@pytest.mark.parametrize("busy", [A, B])
+def test_it_stays_where_it_is_while_long_work_is_at_either(busy: AppName) -> None:
+    files, inventory = both("other", "t"), topics()
+    settled = settle(files, BEFORE, holds(a="t"), RULES, inventory, busy=frozenset({busy}))
+    assert settled.fleet.moves == ()
+    assert ("b.yaml", "spec.claim.conflict") in checks(settled)
+
+
 def test_what_its_owner_would_reach_all_the_same_does_not_pass() -> None:
     """A prefix that it keeps."""
 
