@@ -10,7 +10,7 @@ from norn_reconciler.model.fleet import Fleet
 from norn_reconciler.model.moves import Move
 from norn_reconciler.model.records import Changes
 from norn_reconciler.model.secret import LOST, CredentialMark
-from tests.unit.engine.test_round import World, fleet, member
+from tests.unit.engine.world import World, fleet, member
 
 MAIL, POST = AppName("mail"), AppName("post")
 ROW = ("box", "m")
