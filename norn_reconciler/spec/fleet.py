@@ -396,8 +396,8 @@ class _Settling:
             "renamedFrom.unfollowed",
             document,
             ("renamedFrom",),
-            f"{app} has objects of its own where {former} has some: these stay {former}'s (norn "
-            f"describe {former})",
+            f"{app} has objects of its own: those of {former} stay {former}'s (norn describe "
+            f"{former})",
         )
 
     def _no_reader(self, document: Document, key: str, owner: AppName, reader: AppName) -> None:
