@@ -269,10 +269,12 @@ class _Settling:
 
     def _obstacle(self, old: AppName, new: AppName, asked: Mapping[AppName, Document]) -> str:
         """Why the one can't be the other by a new name; "" when it can."""
-        if list(_formers(asked).values()).count(old) > 1:
-            return f"two files say so of {old}"
-        if any(d.app.name == old for d in self.scan.documents.values()):
-            return f"{self._file_of(old, asked)} is about {old} still"
+        also = [a for a, was in _formers(asked).items() if was == old and a != new]
+        if also:
+            return f"so is {', '.join(also)} ({', '.join(self._file_of(a, asked) for a in also)})"
+        about = [f for f, d in sorted(self.scan.documents.items()) if d.app.name == old]
+        if about:
+            return f"{', '.join(about)} is about {old} still"
         if self.busy & {old, new}:
             return "long work is at it: it is followed when that is over"
         return (self._held_by(old) or ("",))[0]

@@ -532,7 +532,7 @@ def called(app: str, former: str, name: str) -> Scan:
         pytest.param(scan(renaming("new", "a", "n"), spec("a", "t")), (), "a.yaml is about a"),
         pytest.param(scan(renaming("new", "a", "n"), x=broken(anyone=True)), (), "x.yaml is bro"),
         pytest.param(scan(renaming("new", "a", "n"), x=settling("a")), (), "x.yaml is being"),
-        pytest.param(scan(renaming("new", "a", "n"), renaming("next", "a", "m")), (), "two files"),
+        pytest.param(scan(renaming("new", "a", "n"), renaming("next", "a", "m")), (), "next.yaml"),
         pytest.param(scan(renaming("new", "a", "n")), (A,), "long work is at it"),
     ],
 )
