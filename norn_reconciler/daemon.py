@@ -257,12 +257,11 @@ class Daemon:
             known = dict(book.records), book.inventory(), frozenset(book.busy)
             fleet = await asyncio.to_thread(work.specs.look, *known)
             try:
-                await work.engine.accept(fleet)
+                # Where nothing was put in force, the next scan comes in a few seconds.
+                return await work.engine.accept(fleet)
             except StoreUnavailable as away:
-                # Nothing was put in force; the next scan comes in a few seconds.
                 logs.get().warning(logs.STORE_LOST, error=str(away))
                 return False
-        return True
 
     async def _share(self, work: compose.Parts) -> None:
         """A reader is given another app's object once norn has made it for its owner: that is

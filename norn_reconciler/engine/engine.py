@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import product
 
 from norn_reconciler import logs
 from norn_reconciler.engine import roster
@@ -84,11 +85,14 @@ class Engine:
         self.queues = {key: WorkQueue(clock) for key in providers}
         self._turns = {key: asyncio.Lock() for key in providers}  # held during a round
 
-    async def accept(self, fleet: Fleet) -> None:
+    async def accept(self, fleet: Fleet) -> bool:
         """Put a look at the specs in force. norn_db takes it first: StoreUnavailable or LeaseLost
-        leave everything as it was."""
+        leave everything as it was. False: it is too old, as long work is at one of those by now
+        between which something would pass."""
         book = self.book
         async with book.turn:
+            if any(not book.busy.isdisjoint((m.giver, m.taker)) for m in fleet.moves):
+                return False
             now = self._clock()
             removed = set(roster.retained(book.records))
             going = {name: m for name, m in fleet.vanished.items() if name not in removed}
@@ -111,7 +115,7 @@ class Engine:
                 Changes(
                     apps=accepted.rows,
                     inventory=rows,
-                    services=_with_users(book, rows, names),
+                    services=self._passwords(rows, names),
                     renamed=names,
                     events=[*events, *_refusals(fleet.refused[:MOST_REFUSED], self._refused)],
                     held=news,
@@ -129,6 +133,26 @@ class Engine:
         for lane in self.lanes.values():
             lane.forgive(accepted.dirty)
         self.enqueue(accepted.dirty)
+        return True
+
+    def _passwords(
+        self, rows: Mapping[tuple[str, AppName], Owned], names: Mapping[AppName, AppName]
+    ) -> Mapping[tuple[str, AppName], ServiceRecord]:
+        """Of apps with new names, and of those names that are free now: another app may have one of
+        them next, and who had it before knows what was its password there. A user that goes along
+        gets one of its new name, if norn had set the one that it has. names: former → new."""
+        found: dict[tuple[str, AppName], ServiceRecord] = {}
+        for service, (old, new) in product(self.lanes, names.items()):
+            before = self.book.service(service, old)
+            if (mark := before.mark) is None:
+                continue
+            if not rows.get((service, old), True):
+                there = self.book.service(service, new).mark or mark
+                given = CredentialMark(LOST, there.generation)
+                found[service, new] = ServiceRecord(mark=given)
+            fresh = CredentialMark(LOST, mark.generation + 1)
+            found[service, old] = replace(before, mark=fresh)
+        return found
 
     def enqueue(
         self, apps: Iterable[AppName], urgency: Urgency = Urgency.FRESH, after: float = 0.0
@@ -197,6 +221,8 @@ class Engine:
             for turn in self._turns.values():
                 async with turn:  # a round that began before has ended now
                     pass
+            async with self.book.turn:  # and what was being written of it is written
+                pass
             yield
         finally:
             self.book.busy.discard(app)
@@ -343,18 +369,6 @@ def _refusals(refused: Sequence[Refusal], told: Collection[str]) -> list[Event]:
         for r in refused
         if r.text not in told
     ]
-
-
-def _with_users(
-    book: Book, rows: Mapping[tuple[str, AppName], Owned], names: Mapping[AppName, AppName]
-) -> Mapping[tuple[str, AppName], ServiceRecord]:
-    """Where a user goes along under its app's new name, norn sets its password anew if it had set
-    the one that it has. names: former → new."""
-    return {
-        (service, names[app]): ServiceRecord(mark=CredentialMark(LOST, mark.generation))
-        for (service, app), owned in rows.items()
-        if app in names and not owned and (mark := book.service(service, app).mark) is not None
-    }
 
 
 def _move_events(moves: Sequence[Move]) -> list[Event]:

@@ -75,8 +75,10 @@ def accept(
     rows: list[AppRecord] = []
     fresh: set[AppName] = set()
     retold: set[AppName] = set()  # the same is wanted, and there is something else to say of it
+    formers = {m.taker: records.get(m.giver) for m in fleet.moves if m.renamed}
     for name, member in fleet.members.items():
-        entry, row = _present(before.get(name), records.get(name), member, now + grace)
+        known, former = records.get(name), formers.get(name)
+        entry, row = _present(before.get(name), known, member, now + grace, former)
         if hold is not None:
             entry = replace(entry, removals_from=NEVER)
         elif entry.removals_from == NEVER:
@@ -117,11 +119,18 @@ def accept(
 
 
 def _present(
-    old: Entry | None, record: AppRecord | None, member: Member, removals_from: float
+    old: Entry | None,
+    record: AppRecord | None,
+    member: Member,
+    removals_from: float,
+    former: AppRecord | None,
 ) -> tuple[Entry, AppRecord | None]:
+    """former: of what it was called before, if it is renamed now. Whoever paused that meant what it
+    has."""
     known = old.record if old else record
     if known is None:
-        new = AppRecord(member.app.name, member.record, generation=1)
+        paused = former is not None and former.paused
+        new = AppRecord(member.app.name, member.record, generation=1, paused=paused)
         return Entry(member.app, new, member, removals_from), new
     if known.spec.canonical != member.record.canonical:
         new = replace(

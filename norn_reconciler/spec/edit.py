@@ -14,6 +14,7 @@ from norn_reconciler.spec.tree import TreeError, parse
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+_BY_HAND = "the file is written in a way that is better changed by hand"
 Keys = tuple[str, ...]
 
 
@@ -35,7 +36,7 @@ def changed(text: str, changes: Iterable[Change]) -> str:
         _put(wanted, change)
         text = _changed(text, change)
     if _data(text) != wanted:
-        raise NornError("the file is written in a way that is better changed by hand")
+        raise NornError(_BY_HAND)
     return text
 
 
@@ -87,8 +88,12 @@ def _is_flow(text: str, path: Keys) -> bool:
 
 def _root(text: str) -> Any:
     from ruamel.yaml import YAML  # noqa: PLC0415 -- as in tree.parse
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
-    return YAML(typ="rt", pure=True).compose(text)
+    try:
+        return YAML(typ="rt", pure=True).compose(text)
+    except YAMLError as fault:  # the change before this one took an anchor away
+        raise NornError(_BY_HAND) from fault
 
 
 def _data(text: str) -> Any:

@@ -3,12 +3,12 @@ what a person should hear. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from norn_reconciler.model.app import AppName, Claim
+from norn_reconciler.model.app import App, AppName, Claim
 from norn_reconciler.model.cron import Job
 from norn_reconciler.model.fleet import Fleet, Member, Refusal
 from norn_reconciler.model.migrations import Migration
@@ -18,7 +18,7 @@ from norn_reconciler.model.text import printable
 from norn_reconciler.spec.claims import Claims, Loss, contest
 from norn_reconciler.spec.findings import Finding, Severity, errors, ordered
 from norn_reconciler.spec.load import Document, restore
-from norn_reconciler.spec.passing import passed
+from norn_reconciler.spec.passing import has, passed
 from norn_reconciler.spec.rules import CHECKS, Rules
 from norn_reconciler.spec.scan import Scan
 from norn_reconciler.spec.shares import Inventory, Share, names, owned_names, shares
@@ -80,6 +80,7 @@ class _Settling:
         self.renamed: Mapping[AppName, AppName] = {}
         self.moves: tuple[Move, ...] = ()
         self.stuck: set[AppName] = set()
+        self.awaited: dict[AppName, str] = {}  # what an app was called → why it is not it yet
         self.findings: list[Finding] = []
         self.members: dict[AppName, Member] = {}
         self.held_back: dict[AppName, str] = {}
@@ -98,14 +99,15 @@ class _Settling:
         for app, document in asked.items():
             if app not in refused:
                 self.members[app] = replace(_member(document), **undone.get(app, {}))
+        if self.inventory is not None:
+            self.inventory = {**self.inventory, **carried_out(self.moves, self.inventory)[0]}
+        gone = self._gone(asked)
         for app, reason in sorted(refused.items()):
-            if app in self.known:
+            if app in self.known and app not in gone:
                 self._keep(app, reason, rejected=reason)
         for app in sorted(self.stuck):
             self._not_renamed(app, asked[app])
-        vanished = self._vanished()
-        if self.inventory is not None:
-            self.inventory = {**self.inventory, **carried_out(self.moves, self.inventory)[0]}
+        vanished = self._vanished(gone)
         self._share(vanished, asked)
         findings = ordered(self.findings)
         fleet = Fleet(
@@ -231,6 +233,12 @@ class _Settling:
                 self._say(
                     "spec.claim.conflict", document, self._section_of(document, loss), message
                 )
+        for new, old in _formers(asked).items():
+            # It has nothing yet: what is made meanwhile would be empty, and in the way for ever.
+            fresh = self._is_known(old) and not self._is_known(new) and new not in refused
+            if fresh and (why := self._obstacle(old, new, asked)):
+                self.awaited[old] = reasons[new] = f"{new} is {old} by a new name, but {why}"
+                self._say("renamedFrom.waits", asked[new], ("renamedFrom",), reasons[new])
         return reasons
 
     def _passed(
@@ -250,18 +258,39 @@ class _Settling:
         self, asked: Mapping[AppName, Document], refused: Mapping[AppName, str]
     ) -> Mapping[AppName, AppName]:
         """What an app was called → its name now, where no file is, or may be, about the former."""
-        said = [(AppName(d.spec.renamed_from), a) for a, d in asked.items() if a not in refused]
-        count = Counter(old for old, _ in said)
         return {
             old: new
-            for old, new in said
-            if old
-            and count[old] == 1
-            and old not in asked.keys() | refused.keys()
-            and old in self.known.keys() | self.holders.keys()
-            and not self.busy & {old, new}
-            and self._held_by(old) is None
+            for new, old in _formers(asked).items()
+            if new not in refused and self._is_known(old) and not self._obstacle(old, new, asked)
         }
+
+    def _is_known(self, app: AppName) -> bool:
+        return app in self.known or app in self.holders
+
+    def _obstacle(self, old: AppName, new: AppName, asked: Mapping[AppName, Document]) -> str:
+        """Why the one can't be the other by a new name; "" when it can."""
+        also = [a for a, was in _formers(asked).items() if was == old and a != new]
+        if also:
+            return f"so is {', '.join(also)} ({', '.join(self._file_of(a, asked) for a in also)})"
+        about = [f for f, d in sorted(self.scan.documents.items()) if d.app.name == old]
+        if about:
+            return f"{', '.join(about)} is about {old} still"
+        if self.busy & {old, new}:
+            return "long work is at it: it is followed when that is over"
+        return (self._held_by(old) or ("",))[0]
+
+    def _gone(self, asked: Mapping[AppName, Document]) -> frozenset[AppName]:
+        """Known apps that have another name by now, and nothing left that goes along with it: their
+        last good versions ask for what is the others', or for what would be empty."""
+        formers = {old for new, old in _formers(asked).items() if new in self.members}
+        found, sections = self.inventory, self.rules.sections
+        return frozenset(
+            old
+            for old in formers & self.known.keys() - self.members.keys()
+            if found is not None
+            and not has(old, found, sections)
+            and self._unusable_home(old) is None
+        )
 
     def _holding(
         self,
@@ -315,18 +344,22 @@ class _Settling:
                 return ("services", key)
         return ("services",)
 
-    def _vanished(self) -> dict[AppName, Member]:
-        """Known apps that no usable file is about; those that an unusable one may be about stay."""
+    def _vanished(self, gone: frozenset[AppName]) -> dict[AppName, Member]:
+        """Known apps that no usable file is about; those that an unusable one may be about stay, as
+        do those that wait for their new name. gone: see _gone."""
         vanished: dict[AppName, Member] = {}
         for app in sorted(self.known.keys() - self.members.keys() - self.held_back.keys()):
             held = self._held_by(app)
-            if held is not None:
+            if held is None and app in self.awaited:
+                held = self.awaited[app], ""
+            if held is not None and app not in gone:
                 reason, rejected = held
                 self._keep(app, reason, rejected=rejected)
                 continue
             last = self._restored(app)
             if last is not None:
-                vanished[app] = replace(_member(last), record=self.known[app])
+                member = replace(_member(last), record=self.known[app])
+                vanished[app] = replace(member, app=App(app, {})) if app in gone else member
             else:
                 self._unusable(app)
         return vanished
@@ -365,8 +398,8 @@ class _Settling:
             "renamedFrom.unfollowed",
             document,
             ("renamedFrom",),
-            f"{app} has objects of its own where {former} has some: these stay {former}'s (norn "
-            f"describe {former})",
+            f"{app} has objects of its own: those of {former} stay {former}'s (norn describe "
+            f"{former})",
         )
 
     def _no_reader(self, document: Document, key: str, owner: AppName, reader: AppName) -> None:
@@ -433,6 +466,11 @@ class _Settling:
                 place.column,
             )
         )
+
+
+def _formers(asked: Mapping[AppName, Document]) -> Mapping[AppName, AppName]:
+    """App → what it was called, by its file."""
+    return {a: AppName(d.spec.renamed_from) for a, d in asked.items() if d.spec.renamed_from}
 
 
 def _member(document: Document) -> Member:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from norn_reconciler.model.app import AppName, Section
 from norn_reconciler.model.inventory import HeldState
 from norn_reconciler.model.moves import Move
+from norn_reconciler.model.moves import giver as former
 from norn_reconciler.spec.claims import Claims
 from norn_reconciler.spec.shares import Inventory
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """held: who holds which names once all of it has passed. moves: ordered. renamed: those apps
-    that have nothing of their own where what they were called before has something."""
+    """held: who holds which names once all of it has passed. moves: ordered. renamed: without those
+    apps that have objects of their own, and would get others to them."""
 
     held: Claims
     moves: tuple[Move, ...]
@@ -32,11 +33,11 @@ def passed(
 ) -> Passed:
     """wanted: by each app whose file can be used. renamed: what an app was called → its name now,
     where no file is about the former any more."""
-    held, moves, followed = dict(holders), [], dict(renamed)
-    for move in _whole(renamed, inventory, sections):
-        if inventory.get((move.service, move.taker)):
+    held, followed = dict(holders), dict(renamed)
+    moves = list(_whole(renamed, inventory, sections))
+    for move in moves:
+        if has(move.taker, inventory, sections):
             followed.pop(move.giver, None)
-        moves.append(move)
     moves = [move for move in moves if move.giver in followed]
     for old, new in sorted(followed.items()):
         # Also of what stays behind, until it is gone: nobody else is let near.
@@ -51,6 +52,15 @@ def passed(
             held[move.taker] = held.get(move.taker, frozenset()) | claims
             moves.append(move)
     return Passed(held, tuple(sorted(moves)), followed)
+
+
+def has(app: AppName, inventory: Inventory, sections: Mapping[str, type[Section]]) -> bool:
+    """Whether there is anything of an app that goes along with its name."""
+    return any(
+        name == app and service in sections and sections[service].passes(row, True)
+        for (service, name), owned in inventory.items()
+        for row in owned.values()
+    )
 
 
 def _whole(
@@ -86,5 +96,6 @@ def _single(
         if any(one.collides(other) for one in claims for other in kept):
             continue  # what it keeps would reach it still
         takers = [app for app, asks in wanted.items() if claims <= asks]
-        if len(takers) == 1:
+        # Whoever had it before may be to use it still: a third one would not wait for that.
+        if len(takers) == 1 and former(row) in (None, takers[0]):
             yield Move(service, row.key, giver, takers[0])

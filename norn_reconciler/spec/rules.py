@@ -50,6 +50,7 @@ CHECKS: Mapping[str, Severity] = {
     "spec.app.conflict": E,
     "renamedFrom.format": E,
     "renamedFrom.unfollowed": W,
+    "renamedFrom.waits": E,
     "spec.role.required": E,
     "spec.role.invalid": E,
     "spec.claim.conflict": E,

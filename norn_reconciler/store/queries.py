@@ -229,10 +229,15 @@ RENAME = """
         SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(old text, new text)
     ), snapshots AS (
         UPDATE reconciler.snapshots AS s SET app = n.new FROM names AS n WHERE s.app = n.old
+    ), last AS (
+        DELETE FROM reconciler.migrations AS m USING names AS n WHERE m.app = n.old
+        RETURNING n.new AS app, m.revision, m.state, m.at, m.done, m.snapshot, m.error
     )
-    UPDATE reconciler.migrations AS m SET app = n.new FROM names AS n
-     WHERE m.app = n.old
-       AND NOT EXISTS (SELECT FROM reconciler.migrations AS o WHERE o.app = n.new)
+    INSERT INTO reconciler.migrations (app, revision, state, at, done, snapshot, error)
+    SELECT * FROM last
+    ON CONFLICT (app) DO UPDATE
+       SET revision = excluded.revision, state = excluded.state, at = excluded.at,
+           done = excluded.done, snapshot = excluded.snapshot, error = excluded.error
 """
 
 # paused: whoever set it has set it since we looked.

@@ -174,6 +174,42 @@ def test_what_was_done_stays_done_and_what_it_was_called_may_be_anothers(
     assert counted(mark) == ["ran", "ran"], "not a second time"
 
 
+def test_while_it_waits_nothing_empty_is_made_and_what_it_had_goes_on(killed: Warm, name) -> None:
+    """Also where nothing of it is called what it was: no name is in the way then."""
+    norn, old, new = killed, name("waits"), name("follows")
+    text = spec(old, kv=False, events=False)
+    norn.write("app.yaml", text)
+    norn.run("apply")
+    with psycopg.connect(norn.env(old)["DATABASE_URL"]) as conn:
+        conn.execute("CREATE TABLE precious AS SELECT generate_series(1, 100) AS n")
+    before = list(oids(norn, old).values())
+    moved = called(new, old, text).replace(
+        f"database: {database(old)}",
+        f"database: {database(new)}\n    renamedFrom: {database(old)}",
+    )
+    norn.write("app.yaml", moved)
+    norn.write("broken.yaml", "services: [")
+    norn.run("apply", code=1)
+    assert norn.rows("SELECT * FROM reconciler.inventory WHERE app = %s", new) == []
+    assert list(oids(norn, old).values()) == before
+    with psycopg.connect(norn.env(old)["DATABASE_URL"]) as conn:
+        assert conn.execute("SELECT count(*) FROM precious").fetchone() == (100,)
+    assert any("broken.yaml is broken" in said for said in norn.json("status")["refused"])
+    (norn.folder / "specs" / "broken.yaml").unlink()
+    norn.run("apply")
+    assert list(oids(norn, new).values()) == before
+    with psycopg.connect(norn.env(new)["DATABASE_URL"]) as conn:
+        assert conn.execute("SELECT count(*) FROM precious").fetchone() == (100,)
+        assert conn.info.dbname == database(new)
+    # And back: a person thought better of it.
+    norn.write("app.yaml", text.replace("role:", f"renamedFrom: {new}\nrole:", 1))
+    norn.run("apply")
+    assert list(oids(norn, old).values()) == before
+    with psycopg.connect(norn.env(old)["DATABASE_URL"]) as conn:
+        assert conn.execute("SELECT count(*) FROM precious").fetchone() == (100,)
+    norn.run("plan", "--check")
+
+
 def test_it_has_one_role_and_its_data_whoever_is_killed_over_it(killed: Warm, name) -> None:
     norn = killed
     reader = name("reader")

@@ -10,6 +10,7 @@ from norn_reconciler.model.app import AppName
 from norn_reconciler.model.cron import CronState
 from norn_reconciler.model.errors import LeaseLost, SchemaMismatch
 from norn_reconciler.model.inventory import Held, HeldState, Origin
+from norn_reconciler.model.migrations import Migrated, MigrationState
 from norn_reconciler.model.plan import Step
 from norn_reconciler.model.records import (
     AppRecord,
@@ -24,6 +25,7 @@ from norn_reconciler.model.records import (
     SpecRecord,
 )
 from norn_reconciler.model.secret import CredentialMark, Secret
+from norn_reconciler.model.snapshots import SnapshotRecord
 from norn_reconciler.model.status import Condition, Event
 from norn_reconciler.store import schema
 from norn_reconciler.store.lease import acquire
@@ -367,3 +369,14 @@ async def test_without_tables_it_says_what_to_type(fresh_norn_db):
         await store.require_schema()
     finally:
         await store.close()
+
+
+async def test_a_renamed_app_has_its_copies_and_the_last_migration_of_its_data(store, epoch):
+    """Whatever an app of that name once had run: its data are gone, or it could not have them."""
+    copy = SnapshotRecord("m.dump", MAIL, "mail_db", "x", 1, "s", "18.1", "18.1", NOW)
+    ran = Migrated(MAIL, "7", MigrationState.DONE, NOW, "7")
+    stale = replace(ran, app=SHOP, revision="1", done="1")
+    await store.record(epoch, Changes(migrated=[ran, stale], snapshots=[copy]))
+    await store.record(epoch, Changes(renamed={MAIL: SHOP}))
+    assert (await store.snapshot()).migrated == {SHOP: replace(ran, app=SHOP)}
+    assert [s.app for s in await store.snapshots()] == [SHOP]

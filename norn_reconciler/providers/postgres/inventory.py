@@ -140,6 +140,8 @@ def adoptable(wanted: Wanted[Desired], observed: Observed) -> dict[tuple[str, st
     if role is not None and role.oid == BOOTSTRAP_OID:
         return rows  # nor its database: an app can't own it
     if role is not None and role_standing(wanted, observed) is Standing.FOREIGN:
+        if ROLE in observed.former:
+            return rows  # what is inside is owned by that one, which is to have the name
         rows[ROLE, role.name] = _adopted(ROLE, role.name, role.oid)
     group = observed.group
     if (

@@ -20,6 +20,7 @@ from norn_reconciler.providers.postgres.state import (
     COMMENT_PREFIX,
     GROUP,
     READER,
+    READERS,
     ROLE,
     Database,
     Desired,
@@ -379,7 +380,8 @@ def _former(case: Wanted[Desired], read: _Read) -> dict[str, Role]:
         role = read.roles.get(row.name)
         if row.kind not in (ROLE, GROUP) or row.name in names or role is None:
             continue
-        made = row.server_id is None and role.comment == role_comment(AppName(row.name))
+        app = AppName(row.name.removesuffix(READERS))
+        made = row.server_id is None and role.comment == role_comment(app)
         if made or row.server_id == str(role.oid):
             found[row.kind] = role
     return found

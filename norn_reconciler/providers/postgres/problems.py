@@ -97,11 +97,12 @@ def _blocking(
     elif (ROLE, role) in lost:
         yield wanted.record_lost((ROLE, role))
     elif role_is is Standing.FOREIGN:
+        taken = ROLE in observed.former  # by whoever is in the way of a rename
         yield Problem(
             Severity.BLOCKING,
             "Conflict",
             f"role {role} exists already and norn did not make it",
-            f"to take it over: {adopt}",
+            _away(role) if taken else f"to take it over: {adopt}",
         )
     if wanted.desired.readers and group_standing(wanted, observed) is Standing.FOREIGN:
         group = wanted.desired.group
@@ -112,8 +113,7 @@ def _blocking(
                 Severity.BLOCKING,
                 "Conflict",
                 f"role {group} exists already and norn did not make it",
-                f"as a superuser: ALTER ROLE {quoted(group)} RENAME TO …, "
-                f"or DROP ROLE {quoted(group)}",
+                _away(group),
             )
         )
     database = observed.databases.get(name)
@@ -138,6 +138,10 @@ def _blocking(
         yield _missing(wanted, observed, name)
     if database_is is Standing.AWAITED:
         yield _awaited(wanted, observed, name)
+
+
+def _away(role: str) -> str:
+    return f"as a superuser: ALTER ROLE {quoted(role)} RENAME TO …, or DROP ROLE {quoted(role)}"
 
 
 def _missing(wanted: Wanted[Desired], observed: Observed, name: str) -> Problem:

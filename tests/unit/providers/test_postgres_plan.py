@@ -29,6 +29,7 @@ from norn_reconciler.providers.postgres.database_actions import (
     RetainDatabase,
 )
 from norn_reconciler.providers.postgres.inventory import adoptable, confirm
+from norn_reconciler.providers.postgres.observe import _former, _Read
 from norn_reconciler.providers.postgres.plan import plan
 from norn_reconciler.providers.postgres.provider import PostgresProvider
 from norn_reconciler.providers.postgres.remedies import remedy
@@ -723,3 +724,26 @@ def test_a_role_of_the_new_name_that_is_somebodys_stops_it() -> None:
     found = plan(wanted(DESIRED, rows), look)
     assert (found.actions, found.problems[0].reason) == ((), "Conflict")
     assert confirm(wanted(DESIRED, rows), look, ()) == rows
+
+
+def test_whose_roles_have_their_former_name_takes_no_other_role_over() -> None:
+    """All that is in its database is the former one's, which would be left out for good."""
+    was = Role("old-agent", 110, comment="norn: app old-agent")
+    rows = {("role", "old-agent"): Held("role", "old-agent", server_id="110")}
+    look = replace(observed(replace(ROLE, oid=9, comment=None)), former={"role": was})
+    assert adoptable(wanted(DESIRED, rows), look) == {}
+    (problem,) = plan(wanted(DESIRED, rows), look).problems
+    assert "norn adopt" not in problem.remedy
+    assert 'ALTER ROLE "mail-agent" RENAME TO' in problem.remedy
+
+
+@pytest.mark.parametrize("id", ["30", None])
+def test_a_group_that_nobody_could_confirm_gets_the_new_name_as_well(id: str | None) -> None:
+    """Else it stays with its members, who could read on whatever specs say."""
+    group = Role("old-agent.readers", 30, login=False, comment="norn: app old-agent")
+    row = Held("group", group.name, HeldState.CLAIMED, server_id=id)
+    read = _Read(SERVER, {group.name: group}, {}, {}, {})
+    assert _former(wanted(DESIRED, {row.key: row}), read) == {"group": group}
+    other = replace(group, comment="norn: app other")
+    read = _Read(SERVER, {group.name: other}, {}, {}, {})
+    assert _former(wanted(DESIRED, {row.key: row}), read) == ({"group": other} if id else {})

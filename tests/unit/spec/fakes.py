@@ -46,7 +46,7 @@ class DbSection(BaseModel):
 
     @staticmethod
     def passes(held: Held, renamed: bool) -> bool:
-        return renamed or "passes" in held.settings
+        return (renamed and held.kind != "user") or "passes" in held.settings
 
     @staticmethod
     def held(app: AppName, held: Held) -> frozenset[Claim]:

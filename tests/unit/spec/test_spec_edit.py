@@ -77,6 +77,7 @@ def test_a_name_that_reads_as_something_else_is_quoted(name: str) -> None:
         "services:\n  postgres:\n    database: >-\n      mail_db\n",
         "services:\n  postgres:\n    database:\n      mail_db\n",
         "x-a: &a\n  database: mail_db\nx-b: *a\nservices:\n  postgres: *a\n",
+        "services: {postgres: {database: &a mail_db}}\nx-a: *a\n",
         "services: {}",
         "services: [",
     ],

@@ -520,3 +520,95 @@ def test_otherwise_it_has_not(files: Scan, inventory: Inventory, busy: tuple[App
 def test_a_former_name_that_nobody_has_means_nothing() -> None:
     settled = settle(scan(renaming("new", "ghost", "t")), {}, NOBODY, RULES, {})
     assert (settled.findings, settled.fleet.moves) == ((), ())
+
+
+def called(app: str, former: str, name: str) -> Scan:
+    return scan(renaming(app, former, name))
+
+
+@pytest.mark.parametrize(
+    ("files", "busy", "why"),
+    [
+        pytest.param(scan(renaming("new", "a", "n"), spec("a", "t")), (), "a.yaml is about a"),
+        pytest.param(scan(renaming("new", "a", "n"), x=broken(anyone=True)), (), "x.yaml is bro"),
+        pytest.param(scan(renaming("new", "a", "n"), x=settling("a")), (), "x.yaml is being"),
+        pytest.param(scan(renaming("new", "a", "n"), renaming("next", "a", "m")), (), "next.yaml"),
+        pytest.param(scan(renaming("new", "a", "n")), (A,), "long work is at it"),
+    ],
+)
+def test_nothing_is_made_for_an_app_that_waits_for_what_it_had(
+    files: Scan, busy: tuple[AppName, ...], why: str
+) -> None:
+    """Also where it asks for names that nobody has: what is made in their place would be empty. And
+    what it had stays in use until it has it."""
+    settled = settle(files, known(spec("a", "t")), holds(a="t"), RULES, HAS, busy=frozenset(busy))
+    assert settled.fleet.moves == ()
+    assert settled.fleet.members.keys() == {A}
+    assert ("new.yaml", "renamedFrom.waits") in checks(settled)
+    assert why in str(next(f for f in settled.findings if f.check == "renamedFrom.waits"))
+    assert settled.fleet.vanished == {}
+
+
+def test_a_former_name_that_stays_in_a_file_is_in_nobodys_way() -> None:
+    """It was followed long ago, and another app has that name by now; or had it."""
+    new, files = renaming("new", "a", "n"), scan(renaming("new", "a", "n"), spec("a", "t"))
+    inventory = {**HAS, ("db", NEW): {("db", "n"): Held("db", "n")}}
+    for accepted, holding in ((known(new, spec("a", "t")), holds(a="t", new="n")), ({}, NOBODY)):
+        settled = settle(files, accepted, holding, RULES, inventory)
+        assert (settled.findings, settled.fleet.members.keys()) == ((), {A, NEW})
+    # Where that one goes, its data stay its own, on whatever service they are.
+    elsewhere: Inventory = {
+        ("space", A): {("space", "s"): Held("space", "s")},
+        ("db", NEW): {("db", "n"): Held("db", "n")},
+    }
+    settled = settle(scan(new), known(new, spec("a", "t")), holds(new="n"), RULES, elsewhere)
+    assert settled.fleet.moves == ()
+    assert settled.fleet.vanished.keys() == {A}
+
+
+USER = ("user", "a")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param(scan(renaming("new", "a", "n")), id="as-it-should-be"),
+        pytest.param(scan(renaming("new", "a", "n"), x=broken(anyone=True)), id="a-broken-file"),
+        pytest.param(scan(renaming("new", "a", "n"), spec("a", "n")), id="one-that-is-refused"),
+    ],
+)
+def test_an_app_that_has_another_name_by_now_is_not_made_again(files: Scan) -> None:
+    """Whatever holds its removal: its last good version asks for what is the other's, or, where
+    that has another name too, for what would be empty."""
+    now: Inventory = {
+        ("db", NEW): {T: Held("topic", "n")},
+        ("db", A): {USER: Held(*USER)},
+    }
+    accepted = known(spec("a", "t"), renaming("new", "a", "n"))
+    settled = settle(files, accepted, holds(new="n", a="a"), RULES, now)
+    assert settled.fleet.members.keys() == {NEW}
+    assert settled.fleet.vanished[A].app.sections == {}
+    assert settled.held_back == {}
+
+
+def test_a_name_goes_back_also_while_users_of_it_are_left() -> None:
+    back: Inventory = {("db", NEW): {T: Held(*T)}, ("db", A): {USER: Held(*USER)}}
+    settled = settle(
+        called("a", "new", "t"),
+        known(spec("a", "t"), renaming("new", "a", "t")),
+        holds(new="t"),
+        RULES,
+        back,
+    )
+    assert (settled.findings, len(settled.fleet.moves)) == ((), 1)
+
+
+def test_what_one_may_still_use_goes_back_to_it_and_to_nobody_else() -> None:
+    """Whoever had it is waited for by whoever has it now, and a third would not wait for that."""
+    late: Inventory = {("db", A): {T: Held(*T, settings={"passes": "1", GIVER: "c"})}}
+    accepted = known(spec("a", "t"), spec("b", "own"), spec("c", "mine"))
+    for taker, moves in (("b", ()), ("c", (Move("db", T, A, AppName("c")),))):
+        others = [spec(app) for app in "bc" if app != taker]
+        files = scan(spec("a", "other"), spec(taker, "t"), *others)
+        settled = settle(files, accepted, holds(a="t"), RULES, late)
+        assert settled.fleet.moves == moves
