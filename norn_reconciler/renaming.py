@@ -69,7 +69,9 @@ async def database(settings: Settings, app: AppName, name: str) -> Renaming:
         if changed(text, changes) == text:
             undone = now.book.asked_for(app).member.rejected
             raise NornError(f"{file} says so already{undone and ', and is not used: '}{undone}")
-        return await _look(settings, file, text, changes, [app])
+        readers = sorted(section.shares()) if section is not None else ()
+        also = [f"clients of {', '.join([app, *readers])} have to read their env files anew"]
+        return await _look(settings, file, text, changes, [app], also)
 
 
 async def app(settings: Settings, old: AppName, new: AppName) -> Renaming:
@@ -87,6 +89,15 @@ async def app(settings: Settings, old: AppName, new: AppName) -> Renaming:
         if name != old and any(old in section.shares() for section in entry.app.sections.values())
     )
     return await _look(settings, file, text, changes, [old, new], reads)
+
+
+async def topic(settings: Settings, app: AppName, name: str) -> None:
+    """Raises NornError where no spec asks for such a topic."""
+    async with open_providers(settings, instance(settings)) as providers:
+        now = await oneshot.read(settings, providers, tell=False)
+    section = now.book.asked_for(app).member.app.sections.get("events")
+    if name not in {topic.name for topic in getattr(section, "topics", ())}:
+        raise NornError(f"the spec of {app} names no topic {name}")
 
 
 async def _look(

@@ -203,7 +203,7 @@ async def _rollout(store: PostgresStore, id: str) -> _Target:
 async def _former(store: PostgresStore, app: AppName) -> str:
     """What it was called before it had this name; "" where it was nothing."""
     for told in await store.events(app, _MOST_EVENTS):
-        if told.event.event == logs.APP_RENAMED:
+        if told.event.event == logs.APP_RENAMED and told.event.fields["to"] == app:
             return str(told.event.fields["from"])
     return ""
 

@@ -66,6 +66,7 @@ def topic(
 
     [dim]norn rename topic mail-agent mail.inbound mail.incoming[/dim]
     """
+    asyncio.run(renaming.topic(settings(), AppName(name), old))
     raise NornError(
         f"no broker can rename a topic; what is in {old} has to be copied, as {name}:\n"
         f"  1. name {new} beside {old} in the spec of {name}, with the same partitions and config\n"

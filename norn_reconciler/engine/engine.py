@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import product
 
 from norn_reconciler import logs
-from norn_reconciler.engine import roster
+from norn_reconciler.engine import news, roster
 from norn_reconciler.engine.backoff import Backoff
 from norn_reconciler.engine.book import Book
 from norn_reconciler.engine.case import PENDING, QUEUED, REPAIR, UNSEEN
@@ -26,9 +26,9 @@ from norn_reconciler.engine.telling import log_event
 from norn_reconciler.engine.workqueue import Urgency, WorkQueue
 from norn_reconciler.model.app import AppName
 from norn_reconciler.model.errors import LeaseLost, StoreUnavailable
-from norn_reconciler.model.fleet import Fleet, Folder, Refusal
+from norn_reconciler.model.fleet import Fleet, Folder
 from norn_reconciler.model.inventory import Owned
-from norn_reconciler.model.moves import Move, carried_out
+from norn_reconciler.model.moves import carried_out
 from norn_reconciler.model.outcome import Blocked, Converged, Failed, RequeueAfter
 from norn_reconciler.model.ports import AnyProvider, Fence
 from norn_reconciler.model.records import AppState, Changes, ServiceRecord
@@ -37,7 +37,6 @@ from norn_reconciler.model.status import Event
 from norn_reconciler.tasks import checkpoint
 
 LINGER = 0.01  # seconds that a batch waits for companions
-MOST_REFUSED = 200  # findings that norn_db keeps; `norn validate` has them all
 AWAY = 1.0  # seconds between looks while norn_db is away
 FAULTED = 30.0  # seconds until a round that hit a defect of ours is tried again
 
@@ -106,19 +105,19 @@ class Engine:
             # The same digest was told already, also by an earlier process.
             told = hold is not None and hold.digest in self._held
             held = self._held if told else hold.words if hold is not None else ""
-            news = None if held == self._held else held
+            word = None if held == self._held else held
             rows, moves = carried_out(fleet.moves, book.inventory())
             names = {m.giver: m.taker for m in moves if m.renamed}
-            events = [*_hold_events(hold, news), *_roster_events(accepted), *_move_events(moves)]
-            refused = _standing(fleet, self._refused)
+            events = [*news.of_hold(hold, word), *news.of_roster(accepted), *news.of_moves(moves)]
+            refused = news.standing(fleet, self._refused)
             await book.write(
                 Changes(
                     apps=accepted.rows,
                     inventory=rows,
                     services=self._passwords(rows, names),
                     renamed=names,
-                    events=[*events, *_refusals(fleet.refused[:MOST_REFUSED], self._refused)],
-                    held=news,
+                    events=[*events, *news.of_refused(fleet, self._refused)],
+                    held=word,
                     refused=None if refused == self._refused else refused,
                 )
             )
@@ -343,81 +342,3 @@ def _goes_on(report: AppReport, tries: int) -> bool:
     if report.outcome.reason == UNSEEN:
         return tries < 10
     return report.outcome.reason in {QUEUED, REPAIR}
-
-
-def _hold_events(hold: Hold | None, news: str | None) -> list[Event]:
-    """news: None where nothing is new."""
-    if news is None:
-        return []
-    if hold is None:
-        return [Event(logs.REMOVAL_RELEASED, "info", None, "removals are no longer held")]
-    fields = {"digest": hold.digest, "apps": list(hold.apps)[:50]}
-    return [Event(logs.REMOVAL_HELD, "error", None, news, fields)]
-
-
-def _standing(fleet: Fleet, before: Sequence[str]) -> tuple[str, ...]:
-    """What is wrong with files; of those that are being written, what was wrong before."""
-    pending = [t for t in before if any(t.startswith(f"{file}:") for file in fleet.settling)]
-    now = [r.text for r in fleet.refused[:MOST_REFUSED]]
-    return tuple(sorted({*pending, *now}))
-
-
-def _refusals(refused: Sequence[Refusal], told: Collection[str]) -> list[Event]:
-    """Their log lines were written when the folder was looked at."""
-    return [
-        Event(logs.SPEC_REJECTED, "error", AppName(r.app) if r.app else None, r.text)
-        for r in refused
-        if r.text not in told
-    ]
-
-
-def _move_events(moves: Sequence[Move]) -> list[Event]:
-    names = sorted({(m.giver, m.taker) for m in moves if m.renamed})
-    events = [
-        Event(
-            logs.APP_RENAMED,
-            "info",
-            new,
-            f"{old} is {new} from now on, with "
-            + ", ".join(" ".join(m.key) for m in moves if (m.giver, m.taker) == (old, new)),
-            {"from": old},
-        )
-        for old, new in names
-    ]
-    return events + [
-        Event(
-            logs.OBJECT_MOVED,
-            "info",
-            move.taker,
-            str(move),
-            {"kind": move.key[0], "name": move.key[1], "from": move.giver},
-            move.service,
-        )
-        for move in moves
-        if not move.renamed
-    ]
-
-
-def _roster_events(accepted: roster.Accepted) -> list[Event]:
-    events = [
-        Event(
-            logs.SPEC_ACCEPTED,
-            "info",
-            app,
-            f"{accepted.entries[app].member.record.file}",
-            {"generation": accepted.entries[app].record.generation},
-        )
-        for app in sorted(accepted.fresh)
-        if any(row.app == app for row in accepted.rows)
-    ]
-    events += [
-        Event(
-            logs.REMOVAL_SCHEDULED,
-            "warning",
-            app,
-            "no file asks for it any more: access is revoked after the grace; data stay unless its "
-            f"deletionPolicy said otherwise (norn explain --remove {app})",
-        )
-        for app in sorted(accepted.leaving)
-    ]
-    return events

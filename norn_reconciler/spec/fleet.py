@@ -322,6 +322,12 @@ class _Settling:
 
     def _loss(self, loss: Loss, asked: Mapping[AppName, Document]) -> str:
         where = self._file_of(loss.rival, asked)
+        rival = asked.get(loss.rival)
+        if loss.held and rival is not None and loss.other not in _claims(rival):
+            return (
+                f"{loss.claim} is still app {loss.rival}'s, whose file ({where}) names it no more: "
+                f"choose another name (what can pass to another app, and how: docs/renames.md)"
+            )
         if loss.held:
             return f"{loss.claim} belongs to app {loss.rival} ({where}): choose another name"
         return (

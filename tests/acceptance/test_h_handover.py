@@ -95,8 +95,9 @@ def test_it_passes_with_what_is_in_it_and_nobody_else_gets_near_it(
         with pytest.raises(KafkaError):
             produce(norn.env(a), topic)
         assert norn.env(a)["KAFKA_READ_TOPICS"] == topic
-        (moved,) = norn.events("object.moved", b)
-        assert moved["fields"]["from"] == a
+        for told in (a, b):
+            (moved,) = norn.events("object.moved", told)
+            assert (moved["fields"]["from"], moved["fields"]["to"]) == (a, b)
         until(lambda: norn.rows("SELECT settings FROM reconciler.inventory WHERE name = %s",
                                 topic)[0]["settings"] == {}, told=norn.story)  # fmt: skip
         (now,) = norn.rows("SELECT * FROM reconciler.inventory WHERE name = %s", topic)
@@ -150,7 +151,9 @@ def test_it_waits_for_whoever_is_left_alone_and_both_files_have_to_say_so(
     norn.write("a.yaml", owner(a))
     norn.write("b.yaml", owner(b, topic, own))
     norn.run("apply", code=1, NORN_GRACE_SECONDS="0")
-    assert f"belongs to app {a}" in norn.condition(b, "SpecAccepted")["message"]
+    assert f"app {a}" in norn.condition(b, "SpecAccepted")["message"]
+    assert "no broker can rename a topic" in norn.ended("rename", "topic", b, topic, "x").stderr
+    assert "names no topic x" in norn.ended("rename", "topic", b, "x", topic).stderr
     (norn.specs / "b.yaml").unlink()
     norn.write("a.yaml", owner(a, topic))
     norn.run("apply", code=1)

@@ -65,6 +65,7 @@ def test_it_keeps_its_data_and_everybody_finds_it(norn: Here, name) -> None:
     assert (
         f"-    database: {old}\n+    database: {new}\n+    renamedFrom: {old}\n" in shown["patch"]
     )
+    assert f"clients of {app}, {reader} have to read" in shown["also"][0]
     assert old in (norn.specs / f"{app}.yaml").read_text().split(), "only shown"
     norn.run("rename", "database", app, new, "--yes")
     assert (norn.specs / f"{app}.yaml").read_text() == renamed(app, new, old, shared)
