@@ -16,12 +16,13 @@ from norn_reconciler.model.moves import Move, carried_out
 from norn_reconciler.model.records import Generation, SpecRecord
 from norn_reconciler.model.text import printable
 from norn_reconciler.spec.claims import Claims, Loss, contest
-from norn_reconciler.spec.findings import Finding, Severity, errors, ordered
+from norn_reconciler.spec.findings import Finding, errors, ordered
 from norn_reconciler.spec.load import Document, restore
 from norn_reconciler.spec.passing import has, passed
 from norn_reconciler.spec.rules import CHECKS, Rules
 from norn_reconciler.spec.scan import Scan
 from norn_reconciler.spec.shares import Inventory, Share, names, owned_names, shares
+from norn_reconciler.spec.voices import Voices, unusable_home
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,9 @@ class _Settling:
             self.findings += document.findings
         for broken in self.scan.broken.values():
             self.findings += broken.findings
-        asked, refused = self._one_file_an_app()
+        voices = Voices(self.scan, self.known)
+        asked, refused = voices.heard()
+        self.findings += voices.findings
         undone = self._pin(asked)
         # Whoever is refused falls back to the last good version, which may be in others' way.
         while fresh := self._contested(asked, refused).items() - refused.items():
@@ -142,80 +145,6 @@ class _Settling:
     def _refused(self, findings: tuple[Finding, ...]) -> tuple[Refusal, ...]:
         homes = {m.record.file: app for app, m in sorted(self.members.items()) if m.rejected}
         return tuple(Refusal(str(f), homes.get(f.file, "")) for f in errors(findings))
-
-    def _one_file_an_app(self) -> tuple[dict[AppName, Document], dict[AppName, str]]:
-        """The document that speaks for each app, and the apps that no file may speak for."""
-        files: dict[AppName, list[Document]] = defaultdict(list)
-        for _, document in sorted(self.scan.documents.items()):
-            files[document.app.name].append(document)
-        asked: dict[AppName, Document] = {}
-        refused: dict[AppName, str] = {}
-        for app, documents in files.items():
-            speaker = self._speaker(app, documents)
-            if speaker is not None:
-                asked[app] = speaker
-                continue
-            # Only words for the record: the files themselves were named in the findings.
-            names = self._rival_files(app, documents)
-            refused[app] = f"app {app} is in several files: {', '.join(names)}"
-        return asked, refused
-
-    def _rival_files(self, app: AppName, documents: list[Document]) -> list[str]:
-        names = {d.record.file for d in documents}
-        home = self._unusable_home(app)
-        return sorted(names | ({home} if home else set()))
-
-    def _speaker(self, app: AppName, documents: list[Document]) -> Document | None:
-        """The one file that counts for `app`; says what is wrong with the others."""
-        first = documents[0]
-        home = self._unusable_home(app)
-        record = self.known.get(app)
-        if home is not None and record is not None:
-            # The app's own file is broken, or being written: another may not take its place, unless
-            # it says what is in force anyway.
-            same = next((d for d in documents if d.record.canonical == record.canonical), None)
-            for document in documents:
-                if document is not same:
-                    self._say(
-                        "spec.app.conflict",
-                        document,
-                        ("app",),
-                        f"app {app} belongs to {home}, which can't be used as it is: mend {home}, "
-                        "or remove it",
-                    )
-            return same
-        own = next((d for d in documents if record and d.record.file == record.file), None)
-        if all(d.record.canonical == first.record.canonical for d in documents):
-            speaker = own or first
-            for document in documents:
-                if document is not speaker:
-                    self._say(
-                        "spec.app.duplicate",
-                        document,
-                        ("app",),
-                        f"app {app} is in {speaker.record.file} too, with the same content: "
-                        "remove one",
-                    )
-            return speaker
-        names = sorted(d.record.file for d in documents)
-        for document in documents:
-            if document is not own:
-                others = ", ".join(n for n in names if n != document.record.file)
-                verdict = f"{own.record.file} stays in force" if own else "none of them is used"
-                self._say(
-                    "spec.app.conflict",
-                    document,
-                    ("app",),
-                    f"app {app} is in {others} too, with other content; {verdict}: remove one",
-                )
-        return own
-
-    def _unusable_home(self, app: AppName) -> str | None:
-        """The file that the app's last good version came from, while it can't be used."""
-        record = self.known.get(app)
-        if record is None:
-            return None
-        return record.file if record.file in {**self.scan.broken, **self.scan.settling} else None
 
     def _contested(
         self, asked: Mapping[AppName, Document], refused: Mapping[AppName, str]
@@ -289,7 +218,7 @@ class _Settling:
             for old in formers & self.known.keys() - self.members.keys()
             if found is not None
             and not has(old, found, sections)
-            and self._unusable_home(old) is None
+            and unusable_home(old, self.scan, self.known) is None
         )
 
     def _holding(
@@ -460,18 +389,7 @@ class _Settling:
         )
 
     def _say(self, check: str, document: Document, path: tuple[str, ...], message: str) -> None:
-        place = document.place(path)
-        self.findings.append(
-            Finding(
-                check,
-                CHECKS.get(check, Severity.ERROR),
-                message,
-                ".".join(path),
-                document.record.file,
-                place.line,
-                place.column,
-            )
-        )
+        self.findings.append(document.finding(check, path, message))
 
 
 def _formers(asked: Mapping[AppName, Document]) -> Mapping[AppName, AppName]:

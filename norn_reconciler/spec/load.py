@@ -13,10 +13,10 @@ from norn_reconciler.model.app import App, AppName, Deletion, Section
 from norn_reconciler.model.records import SpecRecord
 from norn_reconciler.spec.checks import check_envelope, check_services, unknown_in_storage
 from norn_reconciler.spec.document import Spec, Storage
-from norn_reconciler.spec.findings import Finding, ordered
+from norn_reconciler.spec.findings import Finding, Severity, ordered
 from norn_reconciler.spec.read import Content
 from norn_reconciler.spec.report import Report
-from norn_reconciler.spec.rules import Rules
+from norn_reconciler.spec.rules import CHECKS, Rules
 from norn_reconciler.spec.tree import Path, Place, Tree, TreeError, parse
 
 _BARE = Tree(None, {})
@@ -40,6 +40,12 @@ class Document:
             return parse(self.raw.decode("utf-8-sig")).place(path)
         except (TreeError, UnicodeDecodeError):
             return Place(1, 1)
+
+    def finding(self, check: str, path: tuple[str, ...], message: str) -> Finding:
+        """One about this file that only shows when all of them are seen."""
+        place, severity = self.place(path), CHECKS.get(check, Severity.ERROR)
+        file = self.record.file
+        return Finding(check, severity, message, ".".join(path), file, place.line, place.column)
 
 
 @dataclass(frozen=True, slots=True)
