@@ -51,14 +51,20 @@ def asked(norn: Warm, app: str) -> int:
 def trashed_value(norn: Warm, one: Killed) -> int:
     """What is in the one that nobody may enter."""
     name = aside(norn, one.app)
-    with psycopg.connect(
-        norn.settings["NORN_POSTGRES_URL"], dbname="postgres", autocommit=True
-    ) as conn:
-        conn.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-        try:
-            return one.value(name)
-        finally:
-            conn.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+
+    def look() -> int | None:
+        with psycopg.connect(
+            norn.settings["NORN_POSTGRES_URL"], dbname="postgres", autocommit=True
+        ) as conn:
+            conn.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            try:
+                return one.value(name)
+            except psycopg.OperationalError:  # the daemon was quicker, and has shut it
+                return None
+            finally:
+                conn.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+
+    return int(until(look, told=norn.story))
 
 
 def places(passed: list[str]) -> list[str]:
