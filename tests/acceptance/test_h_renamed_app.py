@@ -159,7 +159,7 @@ def test_what_was_done_stays_done_and_what_it_was_called_may_be_anothers(
     norn.run("apply", code=1)
     assert {app: oids(norn, app) for app in wishes} == before, "one name at a time"
     refused = " ".join(norn.json("status")["refused"])
-    assert f"belongs to app {one}" in refused
+    assert f"{third} is {one} by a new name, but {other}.yaml is about {one} still" in refused
     assert f"belongs to app {other}" in refused
     norn.write(f"{other}.yaml", wishes[other])
     with norn.daemon():
