@@ -49,37 +49,34 @@ def _whole(lines: Iterator[str]) -> Iterator[str]:
 
 async def database(settings: Settings, app: AppName, name: str) -> Renaming:
     """Raises NornError for what has no file, or no database."""
-    async with open_providers(settings, instance(settings)) as providers:
-        now = await oneshot.read(settings, providers, tell=False)
-        file = now.book.asked_for(app).record.spec.file
-        section = now.book.asked_for(app).member.app.sections.get("postgres")
-        former = getattr(section, "database", None)
-        if former is None:
-            raise NornError(f"{app} has no database by its spec")
-        if former == name:
-            raise NornError(f"the database of {app} is called {name} already")
-        text = _text(settings.specs_dir / file)
-        changes = [
-            Change((*POSTGRES, "database"), name),
-            Change((*POSTGRES, "renamedFrom"), former, after="database"),
-        ]
-        migration = now.book.asked_for(app).member.migration
-        if migration is not None and migration.database == former:
-            changes.append(Change(("migrations", "database"), name))
-        if changed(text, changes) == text:
-            undone = now.book.asked_for(app).member.rejected
-            raise NornError(f"{file} says so already{undone and ', and is not used: '}{undone}")
-        readers = sorted(section.shares()) if section is not None else ()
-        also = [f"clients of {', '.join([app, *readers])} have to read their env files anew"]
-        return await _look(settings, file, text, changes, [app], also)
+    entry = (await _read(settings)).book.asked_for(app)
+    file, section = entry.record.spec.file, entry.member.app.sections.get("postgres")
+    former = getattr(section, "database", None)
+    if former is None:
+        raise NornError(f"{app} has no database by its spec")
+    if former == name:
+        raise NornError(f"the database of {app} is called {name} already")
+    text = _text(settings.specs_dir / file)
+    changes = [
+        Change((*POSTGRES, "database"), name),
+        Change((*POSTGRES, "renamedFrom"), former, after="database"),
+    ]
+    migration = entry.member.migration
+    if migration is not None and migration.database == former:
+        changes.append(Change(("migrations", "database"), name))
+    if changed(text, changes) == text:
+        undone = entry.member.rejected
+        raise NornError(f"{file} says so already{undone and ', and is not used: '}{undone}")
+    readers = sorted(section.shares()) if section is not None else ()
+    also = [f"clients of {', '.join([app, *readers])} have to read their env files anew"]
+    return await _look(settings, file, text, changes, [app], also)
 
 
 async def app(settings: Settings, old: AppName, new: AppName) -> Renaming:
     """As above."""
     if old == new:
         raise NornError(f"{old} is called so already")
-    async with open_providers(settings, instance(settings)) as providers:
-        now = await oneshot.read(settings, providers, tell=False)
+    now = await _read(settings)
     file = now.book.asked_for(old).record.spec.file
     text = _text(settings.specs_dir / file)
     changes = [Change(("app",), new), Change(("renamedFrom",), old, after="app")]
@@ -93,11 +90,15 @@ async def app(settings: Settings, old: AppName, new: AppName) -> Renaming:
 
 async def topic(settings: Settings, app: AppName, name: str) -> None:
     """Raises NornError where no spec asks for such a topic."""
-    async with open_providers(settings, instance(settings)) as providers:
-        now = await oneshot.read(settings, providers, tell=False)
+    now = await _read(settings)
     section = now.book.asked_for(app).member.app.sections.get("events")
     if name not in {topic.name for topic in getattr(section, "topics", ())}:
         raise NornError(f"the spec of {app} names no topic {name}")
+
+
+async def _read(settings: Settings) -> oneshot.Reading:
+    async with open_providers(settings, instance(settings)) as providers:
+        return await oneshot.read(settings, providers, tell=False)
 
 
 async def _look(

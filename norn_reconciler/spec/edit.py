@@ -3,7 +3,6 @@ their author's. Pure."""
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -98,7 +97,7 @@ def _root(text: str) -> Any:
 
 def _data(text: str) -> Any:
     try:
-        return copy.deepcopy(parse(text).data)
+        return parse(text).data
     except TreeError as fault:
         raise NornError(f"line {fault.place.line}: {fault.message}") from fault
 

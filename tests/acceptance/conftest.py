@@ -84,3 +84,13 @@ def breakable_services(private_stack: Stack) -> Iterator[Services]:
     )
     yield found
     found.close()
+
+
+@pytest.fixture
+def mark(name) -> Iterator[Path]:
+    """A file that each run adds a line to, whoever it is."""
+    path = Path("/var/tmp") / name("norn-test")
+    path.touch()
+    path.chmod(0o666)
+    yield path
+    path.unlink()

@@ -46,16 +46,6 @@ def migrating(app: str, command: str, revision: str = "", **more: object) -> str
     return spec(app, kv=False, events=False) + "\n".join(lines) + "\n"
 
 
-@pytest.fixture
-def mark(name) -> Iterator[Path]:
-    """A file that each run adds a line to, whoever it is."""
-    path = Path("/var/tmp") / name("norn-test")
-    path.touch()
-    path.chmod(0o666)
-    yield path
-    path.unlink()
-
-
 def counted(path: Path) -> list[str]:
     return path.read_text().splitlines()
 

@@ -124,16 +124,6 @@ def gone(norn: Norn, services: Services, app: str, topic: str) -> None:
 
 
 @pytest.fixture
-def mark(name) -> Iterator[Path]:
-    """A file that each run adds a line to, whoever it is."""
-    path = Path("/var/tmp") / name("norn-test")
-    path.touch()
-    path.chmod(0o666)
-    yield path
-    path.unlink()
-
-
-@pytest.fixture
 def migrates(servers: Servers, tmp_path: Path) -> Iterator[Warm]:
     more = {"NORN_GRACE_SECONDS": "0", "NORN_MIGRATIONS": "on"}
     if os.geteuid() == 0:

@@ -42,17 +42,18 @@ def in_place(
         observed = _role_renamed(observed, rename)
     wanted = _roles_known(wanted, observed)
     row = wanted_back(wanted, observed)
-    if row is not None and wanted.desired.database not in observed.databases:
+    if row is None:
+        return actions, wanted, observed
+    name = wanted.desired.database or ""
+    if name not in observed.databases:
         there = located(wanted, observed, row)
         assert there is not None, "it is wanted back"
-        name = wanted.desired.database or ""
         used = there.allow_connections
         actions.append(RenameDatabase(DATABASE, name, there.name, there.oid, used))
-        wanted = _returned(wanted, row)
         databases = dict(observed.databases)
         databases[name] = replace(databases.pop(there.name), name=name)
-        return actions, wanted, replace(observed, databases=databases)
-    return actions, recorded(wanted, observed), observed
+        observed = replace(observed, databases=databases)
+    return actions, _returned(wanted, row), observed
 
 
 def recorded(wanted: Wanted[Desired], observed: Observed) -> Wanted[Desired]:
